@@ -24,7 +24,7 @@ function upToDate() {
 // versions all the same, leaves the lockfile as it is, and keeps what is already there.
 function install() {
   console.log('installing…')
-  const args = ['install', '--no-save', '--no-audit', '--no-fund', '--no-progress', '--loglevel=error']
+  const args = ['install', '--no-save', '--include=dev', '--no-audit', '--no-fund', '--no-progress', '--loglevel=error']
   const npm = spawnSync('npm', args, {
     cwd: root,
     encoding: 'utf8',

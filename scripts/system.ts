@@ -1,0 +1,65 @@
+// What the tests need from the system beside Node. On Debian as root it is installed; elsewhere it is asked for.
+import { spawnSync } from 'node:child_process'
+import { accessSync, constants, existsSync, rmSync, writeFileSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+
+interface Need {
+  /** The Debian package. */
+  readonly name: string
+  readonly commands: readonly string[]
+  /** Points at one that is already there. */
+  readonly variable: string
+}
+
+const needs: readonly Need[] = [
+  { name: 'redis-server', commands: ['redis-server'], variable: 'REDIS_URL' },
+  { name: 'chromium', commands: ['chromium', 'chromium-browser', 'google-chrome'], variable: 'CHROMIUM_PATH' },
+]
+
+/** Sees to it that everything needed is there; `null`, or a line that says what is missing. */
+export function missingPackages(): string | null {
+  if (needs.every(isMet)) return null
+  if (process.getuid?.() === 0 && existsSync('/etc/debian_version')) {
+    const names = needs.filter((need) => !isMet(need)).map((need) => need.name)
+    console.log(`installing ${names.join(', ')}…`)
+    install(names)
+  }
+  const unmet = needs.filter((need) => !isMet(need))
+  if (unmet.length === 0) return null
+  return `The tests need ${unmet.map(({ name, variable }) => `${name} (or ${variable})`).join(' and ')}.`
+}
+
+function isMet({ commands, variable }: Need): boolean {
+  return (process.env[variable] ?? '') !== '' || commands.some(isOnPath)
+}
+
+function isOnPath(command: string): boolean {
+  return (process.env['PATH'] ?? '').split(delimiter).some((folder) => {
+    try {
+      accessSync(join(folder, command), constants.X_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
+}
+
+/** A package's own server is not to be started: Debian asks this file whether it may be. */
+const policy = '/usr/sbin/policy-rc.d'
+
+function install(names: readonly string[]): void {
+  const ownPolicy = !existsSync(policy)
+  if (ownPolicy) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 })
+  try {
+    aptGet('update')
+    aptGet('install', '--yes', '--no-install-recommends', ...names)
+  } finally {
+    if (ownPolicy) rmSync(policy)
+  }
+}
+
+function aptGet(...args: readonly string[]): void {
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+  const { status, stdout, stderr } = spawnSync('apt-get', ['-qq', ...args], { env, encoding: 'utf8' })
+  if (status !== 0) console.error(`apt-get ${args.join(' ')} failed\n${stdout}${stderr}`)
+}
