@@ -1,0 +1,58 @@
+// Sessions for handlers that take a Request and give a Response.
+import { problem } from '../internal/problem.ts'
+import type { Session } from '../session.ts'
+import type { Sessions } from '../sessions.ts'
+import type { Exchange } from '../transport/transport.ts'
+
+/**
+ * A handler with the session beside the request. Errors of sessions become `application/problem+json`; any other one is
+ * thrown on. `address` tells the peer's address where the runtime knows it.
+ */
+export function withSession<Data>(
+  sessions: Sessions<Data>,
+  handler: (request: Request, session: Session<Data>) => Response | Promise<Response>,
+  { address }: { address?: (request: Request) => string | null } = {},
+): (request: Request) => Promise<Response> {
+  return async (request) => {
+    const exchange = new FetchExchange(request, address?.(request) ?? null)
+    try {
+      return exchange.complete(await handler(request, await sessions.open(exchange)))
+    } catch (error) {
+      const { status, headers, body } = problem(error)
+      if (status === 500) throw error
+      return exchange.complete(new Response(body, { status, headers }))
+    }
+  }
+}
+
+class FetchExchange implements Exchange {
+  readonly header: (name: string) => string | null
+  readonly method: string
+  readonly address: string | null
+  readonly headersSent = false
+  readonly #cookies = new Map<string, string>()
+  readonly #reads = new Set<string>()
+
+  constructor(request: Request, address: string | null) {
+    this.header = (name) => request.headers.get(name)
+    this.method = request.method
+    this.address = address
+  }
+
+  setCookie(line: string): void {
+    this.#cookies.set(line.slice(0, line.indexOf('=')), line)
+  }
+  dependsOn(header: string): void {
+    this.#reads.add(header)
+  }
+
+  /** The handler's response with ours added; what the handler said of caching stands. */
+  complete(response: Response): Response {
+    if (this.#cookies.size === 0 && this.#reads.size === 0) return response
+    const headers = new Headers(response.headers)
+    for (const line of this.#cookies.values()) headers.append('set-cookie', line)
+    for (const name of this.#reads) headers.append('vary', name)
+    if (!headers.has('cache-control')) headers.set('cache-control', 'no-store')
+    return new Response(response.body, { status: response.status, statusText: response.statusText, headers })
+  }
+}

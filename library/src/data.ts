@@ -1,0 +1,171 @@
+// Sections ⇄ the data string of a record. A section is read and written alone; every other one stays byte for byte.
+import { ConfigError, DataError, type DataIssue } from './errors.ts'
+
+/** The part of Standard Schema (https://standardschema.dev) that is used; zod, valibot, arktype and others have it. */
+export interface StandardSchema<Output = unknown> {
+  readonly '~standard': {
+    readonly version: 1
+    readonly vendor: string
+    readonly validate: (value: unknown) => SchemaResult<Output> | Promise<SchemaResult<Output>>
+    readonly types?: { readonly input: unknown; readonly output: Output } | undefined
+  }
+}
+type SchemaResult<Output> =
+  | { readonly value: Output; readonly issues?: undefined }
+  | { readonly issues: readonly { readonly message: string; readonly path?: readonly unknown[] | undefined }[] }
+
+/** Section name → its schema, which must accept as JSON what it returns. */
+export type Schemas = Readonly<Record<string, StandardSchema>>
+
+/** Section name → the type of its value. */
+export type DataOf<S extends Schemas> = {
+  [K in keyof S]: S[K] extends StandardSchema<infer Output> ? Output : never
+}
+
+/** Reads and writes sections of a data string. Both reject with `DataError`. */
+export interface Sections {
+  /** An absent section is `undefined` to its schema, which may have a default for it. */
+  read(data: string, section: string): Promise<unknown>
+  /** The data with the section changed, and the value as `read` would give it. `undefined` removes the section. */
+  write(data: string, section: string, value: unknown): Promise<{ data: string; value: unknown }>
+}
+
+export const noData = '{}'
+
+/** Without `schemas` every section may be used, as plain JSON. `maxBytes` counts all sections together, in UTF-8. */
+export function sections(schemas: Schemas | undefined, maxBytes: number): Sections {
+  for (const [name, schema] of Object.entries(schemas ?? {})) {
+    if (!sectionName.test(name)) throw new ConfigError(`data: ${badName(name)}`)
+    if (typeof schema?.['~standard']?.validate !== 'function') {
+      throw new ConfigError(`data.${name}: expected a Standard Schema, such as one of zod, valibot or arktype`)
+    }
+  }
+
+  async function validated(section: string, value: unknown): Promise<unknown> {
+    if (schemas === undefined) return value
+    const result = await schemas[section]!['~standard'].validate(value)
+    if (result.issues === undefined) return result.value
+    const issues = result.issues.map(({ message, path }) => ({ message, path: (path ?? []).map(key) }))
+    throw new DataError('data', section, explain(section, value, issues), issues)
+  }
+
+  function checkName(section: string): void {
+    if (schemas !== undefined && !Object.hasOwn(schemas, section)) {
+      throw new DataError('data', section, `section '${section}' is not declared here; add it to 'data' of createSessions`)
+    }
+    if (!sectionName.test(section)) throw new DataError('data', section, badName(section))
+  }
+
+  return {
+    async read(data, section) {
+      checkName(section)
+      return validated(section, valueOf(data, section))
+    },
+    async write(data, section, value) {
+      checkName(section)
+      const raw = stringify(section, value)
+      // What is stored is checked, not what was given, so that what was written can be read.
+      const readBack = await validated(section, raw === undefined ? undefined : JSON.parse(raw))
+      const changed = replace(data, section, raw)
+      if (bytesBeyond(changed, maxBytes)) {
+        throw new DataError('data-too-large', section, `section '${section}' makes the session's data larger than ${maxBytes} bytes`)
+      }
+      return { data: changed, value: readBack }
+    },
+  }
+}
+
+/** The data with only the sections in `names`, byte for byte. */
+export function pick(data: string, names: readonly string[]): string {
+  return join(slices(data).filter(([name]) => names.includes(name)))
+}
+
+const sectionName = /^[A-Za-z][\w.-]{0,63}$/
+
+function badName(name: string): string {
+  return `'${name.slice(0, 80)}' is no section name; use a letter, then up to 63 letters, digits, '_', '.' or '-'`
+}
+
+function valueOf(data: string, section: string): unknown {
+  const all = parse(data, section)
+  return Object.hasOwn(all, section) ? all[section] : undefined
+}
+
+function parse(data: string, section: string): Record<string, unknown> {
+  try {
+    return JSON.parse(data) as Record<string, unknown>
+  } catch {
+    throw new DataError('data', section, 'the stored data is not JSON; it was left as it is')
+  }
+}
+
+function stringify(section: string, value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value) as string | undefined
+  } catch (cause) {
+    throw new DataError('data', section, `section '${section}' can't be kept as JSON: ${(cause as Error).message}`)
+  }
+}
+
+function replace(data: string, section: string, raw: string | undefined): string {
+  parse(data, section)
+  const parts = slices(data)
+  const at = parts.findLastIndex(([name]) => name === section)
+  if (raw === undefined) return at === -1 ? data : join(parts.toSpliced(at, 1))
+  return join(at === -1 ? [...parts, [section, raw]] : parts.with(at, [section, raw]))
+}
+
+function join(parts: readonly (readonly [string, string])[]): string {
+  return `{${parts.map(([name, raw]) => `${JSON.stringify(name)}:${raw}`).join(',')}}`
+}
+
+/** The members of a JSON object with their values as written. `data` is known to be valid JSON. */
+function slices(data: string): (readonly [name: string, raw: string])[] {
+  const parts: (readonly [string, string])[] = []
+  let at = data.indexOf('{') + 1
+  for (;;) {
+    const opens = data.indexOf('"', at)
+    if (opens === -1) return parts
+    const closes = endOfString(data, opens)
+    const from = data.indexOf(':', closes) + 1
+    const to = endOfValue(data, from)
+    parts.push([JSON.parse(data.slice(opens, closes)) as string, data.slice(from, to).trim()])
+    at = to + 1
+    if (data[to] === '}') return parts
+  }
+}
+
+/** Just past the closing quote of the string that opens at `at`. */
+function endOfString(data: string, at: number): number {
+  let end = at + 1
+  while (data[end] !== '"') end += data[end] === '\\' ? 2 : 1
+  return end + 1
+}
+
+/** At the comma or brace that ends the member whose value begins at `at`. */
+function endOfValue(data: string, at: number): number {
+  let depth = 0
+  for (let i = at; ; i++) {
+    const c = data[i]
+    if (c === '"') i = endOfString(data, i) - 1
+    else if (c === '{' || c === '[') depth++
+    else if (depth === 0 && (c === ',' || c === '}')) return i
+    else if (c === '}' || c === ']') depth--
+  }
+}
+
+function bytesBeyond(text: string, limit: number): boolean {
+  // A UTF-16 code unit is at most three bytes of UTF-8.
+  return text.length * 3 > limit && new TextEncoder().encode(text).length > limit
+}
+
+function key(segment: unknown): PropertyKey {
+  return (typeof segment === 'object' && segment !== null ? (segment as { key: PropertyKey }).key : segment) as PropertyKey
+}
+
+function explain(section: string, value: unknown, issues: readonly DataIssue[]): string {
+  if (value === undefined) return `section '${section}' is empty and its schema has no default; give it one, or make it optional`
+  const shown = issues.slice(0, 3).map(({ message, path }) => `${[section, ...path.map(String)].join('.')}: ${message}`)
+  const more = issues.length > shown.length ? ` (and ${issues.length - shown.length} more)` : ''
+  return `section '${section}' does not fit its schema: ${shown.join('; ')}${more}`
+}

@@ -1,0 +1,53 @@
+// Identity ⇄ the identity string of a record. Keys are one letter and defaults left out: it is stored once per session.
+import { describe, type Device } from './device.ts'
+
+export interface Identity {
+  readonly roles: readonly string[]
+  /** What the application wants to know at each request without reading data. */
+  readonly claims: Readonly<Record<string, unknown>>
+  /** How the user authenticated (RFC 8176). */
+  readonly amr: readonly string[]
+  /** Assurance reached; `null` when not stated. */
+  readonly acr: string | null
+  readonly device: Device
+  /** Whether the longer limits of `remember` hold. */
+  readonly remembered: boolean
+  /** The client of the session service that started the session. */
+  readonly client: string | null
+}
+
+export function encodeIdentity({ roles, claims, amr, acr, device, remembered, client }: Identity): string {
+  const { browser, system, address } = device
+  return JSON.stringify({
+    r: roles.length > 0 ? roles : undefined,
+    c: Object.keys(claims).length > 0 ? claims : undefined,
+    m: amr.length > 0 ? amr : undefined,
+    a: acr ?? undefined,
+    d: browser !== null || system !== null || address !== null ? [browser, system, address] : undefined,
+    l: remembered ? 1 : undefined,
+    k: client ?? undefined,
+  })
+}
+
+export function decodeIdentity(identity: string): Identity {
+  const stored = JSON.parse(identity) as Stored
+  return {
+    roles: stored.r ?? [],
+    claims: stored.c ?? {},
+    amr: stored.m ?? [],
+    acr: stored.a ?? null,
+    device: describe(...(stored.d ?? [null, null, null])),
+    remembered: stored.l === 1,
+    client: stored.k ?? null,
+  }
+}
+
+interface Stored {
+  r?: string[]
+  c?: Record<string, unknown>
+  m?: string[]
+  a?: string
+  d?: [browser: string | null, system: string | null, address: string | null]
+  l?: 1
+  k?: string
+}

@@ -1,0 +1,58 @@
+// A request and response of node:http as an exchange; frameworks on node:http share it.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Exchange } from '../transport/transport.ts'
+
+export class NodeExchange implements Exchange {
+  readonly #request: IncomingMessage
+  readonly #response: ServerResponse
+
+  constructor(request: IncomingMessage, response: ServerResponse) {
+    this.#request = request
+    this.#response = response
+  }
+
+  get method(): string {
+    return this.#request.method ?? 'GET'
+  }
+
+  get headersSent(): boolean {
+    return this.#response.headersSent
+  }
+
+  /** Express and others put the client's address, as their own proxy settings see it, into `ip`. */
+  get address(): string | null {
+    return (this.#request as { ip?: string }).ip ?? this.#request.socket.remoteAddress ?? null
+  }
+
+  header(name: string): string | null {
+    const value = this.#request.headers[name]
+    if (value === undefined) return null
+    // node:http keeps the first of two Authorization fields, silently.
+    if (name === 'authorization' && this.#count(name) > 1) return null
+    return typeof value === 'string' ? value : value.join(', ')
+  }
+
+  #count(name: string): number {
+    return this.#request.rawHeaders.filter((field, i) => i % 2 === 0 && field.toLowerCase() === name).length
+  }
+
+  setCookie(line: string): void {
+    const cookie = line.slice(0, line.indexOf('=') + 1)
+    const others = [this.#response.getHeader('set-cookie') ?? []].flat().map(String)
+    this.#response.setHeader('set-cookie', [...others.filter((other) => !other.startsWith(cookie)), line])
+  }
+
+  dependsOn(header: string): void {
+    const response = this.#response
+    if (response.headersSent) return
+    response.setHeader('cache-control', 'no-store')
+    const vary = response.getHeader('vary')
+    if (vary === undefined) response.setHeader('vary', header)
+    else response.setHeader('vary', withVary(String(vary), header))
+  }
+}
+
+function withVary(vary: string, header: string): string {
+  const named = vary.split(',').map((name) => name.trim().toLowerCase())
+  return named.includes(header) || named.includes('*') ? vary : `${vary}, ${header}`
+}

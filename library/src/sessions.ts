@@ -1,0 +1,249 @@
+// Sessions on a store: the one place where transport, credential, store, policy and session meet.
+import type { Credentials } from './credentials/credentials.ts'
+import { refuseCrossSite, isSafe } from './cross-site.ts'
+import { noData, sections, type DataOf, type Schemas } from './data.ts'
+import { describe, parseUserAgent, type Device } from './device.ts'
+import { ConfigError, SessionGoneError } from './errors.ts'
+import type { RefusedReason, SessionEvent } from './events.ts'
+import { decodeIdentity, encodeIdentity } from './identity.ts'
+import { milliseconds, type Duration } from './internal/duration.ts'
+import { guarded } from './internal/guarded.ts'
+import { lifecycle, type Change, type Limit } from './lifecycle.ts'
+import { policy, type Lifetime } from './policy.ts'
+import { grants, type Roles } from './roles.ts'
+import type { Session, SignInOptions } from './session.ts'
+import type { SessionRecord, Store, SweepableStore } from './store.ts'
+import { checkUserId, identityOf, nobody, remembered, StoredSession, type Reply, type SessionContext } from './stored-session.ts'
+import { duplicate, type Exchange, type Transport } from './transport/transport.ts'
+
+/** All the sessions of a system. Every call rejects with `StoreUnavailableError` when the store can't answer in time. */
+export interface Sessions<Data> {
+  /**
+   * The session of a request, or of a credential that came by another way. Never creates one and never waits for a write; a
+   * credential that is not accepted gives an anonymous session that says why in `refused`.
+   *
+   * `CrossSiteError` when the request would change something and comes from another site.
+   */
+  open(from: Exchange | string): Promise<Session<Data>>
+  /** Begins a session without a request, `null` for a guest. The token is the client's, and secret. */
+  start(userId: string | null, o?: StartOptions<Data>): Promise<{ session: Session<Data>; token: string }>
+  /** A live session by its id, for those who administer it; `null` when there is none. */
+  get(id: string): Promise<Session<Data> | null>
+  /** A user's live sessions, newest first. `current` marks the one with this id. */
+  list(userId: string, o?: { current?: string | null }): Promise<readonly SessionInfo[]>
+  /** Ends one session, whoever's; whether it was alive. No process accepts it once this resolves. */
+  end(id: string): Promise<boolean>
+  /** Ends every session of a user that was there when this was called, but for `except`; how many were alive. */
+  endUser(userId: string, o?: { except?: string | null }): Promise<number>
+  /** Changes the roles in every live session of a user, from their next request on; how many that were. */
+  setRoles(userId: string, roles: readonly string[]): Promise<number>
+}
+
+/** The session type of a `Sessions`, to type `req.session` with. */
+export type SessionOf<S> = S extends Sessions<infer Data> ? Session<Data> : never
+
+/** What a session may begin with when there is no request to tell. */
+export interface StartOptions<Data> extends Omit<SignInOptions<Data>, 'carry'> {
+  readonly userAgent?: string | undefined
+  readonly address?: string | undefined
+  /** The client of the session service on whose behalf it is started. */
+  readonly client?: string | undefined
+  readonly data?: Partial<Data> | undefined
+}
+
+/** One line in a user's list of devices. */
+export interface SessionInfo {
+  readonly id: string
+  readonly current: boolean
+  readonly device: Device
+  readonly amr: readonly string[]
+  /** Instants in ms since the epoch. `seenAt` may lag by a tenth of the idle time. */
+  readonly createdAt: number
+  readonly seenAt: number
+  readonly expiresAt: number
+}
+
+/** Options of `createSessions`. */
+export interface SessionsOptions<S extends Schemas> {
+  readonly store: Store
+  /** Default 30 minutes idle, 12 hours absolute. */
+  readonly lifetime?: Lifetime | undefined
+  /** The sections this service uses, each with a Standard Schema. Default: any section, as plain JSON. */
+  readonly data?: S | undefined
+  /** All sections together, in bytes of UTF-8. Default 65,536. */
+  readonly maxDataBytes?: number | undefined
+  /** Default: no role grants anything. */
+  readonly roles?: Roles | undefined
+  /** Default: as many sessions per user as they like. */
+  readonly limit?: Limit | undefined
+  /** Ways by which a credential may come, the first to hand out new ones. Default `cookieTransport()`. */
+  readonly transport?: Transport | readonly Transport[] | undefined
+  /** Other origins, such as `https://accounts.example`, whose pages may send requests that change something. */
+  readonly trustedOrigins?: readonly string[] | undefined
+  /** How long a call to the store may take. Default 500 ms. */
+  readonly deadline?: Duration | undefined
+  /** Called with everything worth observing, synchronously; must not throw. */
+  readonly onEvent?: ((event: SessionEvent) => void) | undefined
+  /** Milliseconds since the epoch. Default `Date.now`. */
+  readonly now?: (() => number) | undefined
+  /** That many random bytes. Default Web Crypto. */
+  readonly random?: ((bytes: number) => Uint8Array) | undefined
+}
+
+export function storedSessions<S extends Schemas>(
+  o: SessionsOptions<S> & { transport: Transport | readonly Transport[]; credentials: Credentials },
+): Sessions<DataOf<S>> {
+  type Data = DataOf<S>
+  const { credentials, now = Date.now, random = randomBytes } = o
+  const transports = [o.transport].flat()
+  const trusted = new Set((o.trustedOrigins ?? []).map(checkOrigin))
+  const emit = observed(o.onEvent)
+  checkOptions(o)
+
+  const store = guarded(o.store, {
+    deadlineMs: milliseconds('deadline', o.deadline ?? '500ms'),
+    now,
+    changed: (cause) => emit(cause === null ? { type: 'store-up' } : { type: 'store-down', cause }),
+  })
+  const rules = policy(o.lifetime ?? { idle: '30m', absolute: '12h' })
+  const sweepable = 'sweep' in o.store ? (o.store as SweepableStore) : null
+  const limit = o.limit ?? null
+  const life = lifecycle({ store, sweepable, credentials, policy: rules, limit, now, random, emit })
+  const parts = sections(o.data, o.maxDataBytes ?? 65_536)
+  const context: SessionContext = { lifecycle: life, sections: parts, policy: rules, grants: grants(o.roles ?? {}), now, emit }
+
+  async function openRequest(exchange: Exchange): Promise<Session<Data>> {
+    const header = (name: string) => exchange.header(name)
+    let carrier = transports[0]!
+    let token: string | null | typeof duplicate = null
+    for (const transport of transports) {
+      const extracted = transport.extract(header)
+      if (extracted === null) continue
+      token = token === null ? extracted : duplicate
+      carrier = transport
+    }
+    if (!isSafe(exchange.method) && (token === null || carrier.ambient)) refuseCrossSite(header, token !== null, trusted)
+    if (token === null) return new StoredSession<Data>(context, null, { exchange, transport: carrier }, null)
+    const session = await openToken(token, { exchange, transport: carrier })
+    if (session.id !== null) exchange.dependsOn(carrier.reads)
+    return session
+  }
+
+  async function openToken(token: string | typeof duplicate, reply: Reply | null): Promise<Session<Data>> {
+    if (token === duplicate) return refuse('duplicate', null, reply)
+    const claim = credentials.read(token)
+    if (claim === null) return refuse('malformed', null, reply)
+    const record = await store.get(claim.id)
+    if (record === null) return refuse('unknown', claim.id, reply)
+    if (!(await credentials.matches(claim, record.credential))) return refuse('mismatch', claim.id, reply)
+    const at = now()
+    if (!rules.live(record, at, () => remembered(record))) return refuse('expired', claim.id, reply)
+    const session = new StoredSession<Data>(context, record, reply, null)
+    if (rules.touchDue(record, at, () => remembered(record))) session.touch(touch(record, at))
+    return session
+  }
+
+  function refuse(reason: RefusedReason, id: string | null, reply: Reply | null): Session<Data> {
+    emit({ type: 'refused', id, reason })
+    return new StoredSession<Data>(context, null, reply, reason)
+  }
+
+  async function touch(record: SessionRecord, at: number): Promise<SessionRecord | null> {
+    const expiresAt = rules.expiresAt(record.createdAt, at, remembered(record))
+    const touched = { ...record, seenAt: at, expiresAt, version: record.version + 1 }
+    return (await store.put(touched, record.version)) ? touched : null
+  }
+
+  return {
+    open: (from) => (typeof from === 'string' ? openToken(from, null) : openRequest(from)),
+
+    async start(userId, options = {}) {
+      if (userId !== null) checkUserId(userId)
+      const { browser, system } = parseUserAgent(options.userAgent ?? null)
+      const device = describe(browser, system, options.address ?? null)
+      const identity = identityOf(rules, options, { ...nobody, client: options.client ?? null }, device)
+      let data = noData
+      for (const [section, value] of Object.entries(options.data ?? {})) data = (await parts.write(data, section, value)).data
+      const { record, token } = await life.begin({ userId, identity, data, replaces: null })
+      if (userId !== null) emit({ type: 'signed-in', id: record.id, userId, replaced: null })
+      return { session: new StoredSession<Data>(context, record, null, null), token }
+    },
+
+    async get(id) {
+      const record = await store.get(id)
+      if (record === null || !rules.live(record, now(), () => remembered(record))) return null
+      return new StoredSession<Data>(context, record, null, null)
+    },
+
+    async list(userId, { current = null } = {}) {
+      const records = await store.listByUser(userId)
+      return records
+        .filter((record) => rules.live(record, now(), () => remembered(record)))
+        .map(({ id, identity, createdAt, seenAt, expiresAt }) => {
+          const { device, amr } = decodeIdentity(identity)
+          return { id, current: id === current, device, amr, createdAt, seenAt, expiresAt }
+        })
+    },
+
+    async end(id) {
+      return (await life.end([id], null, 'ended')).length > 0
+    },
+
+    async endUser(userId, { except = null } = {}) {
+      const ids = (await store.listByUser(userId)).map(({ id }) => id).filter((id) => id !== except)
+      return (await life.end(ids, userId, 'ended')).length
+    },
+
+    async setRoles(userId, roles) {
+      const records = await store.listByUser(userId)
+      const changed = await Promise.all(records.map((record) => life.change(record, withRoles(roles)).catch(unlessGone)))
+      const ids = changed.filter((record) => record !== null).map(({ id }) => id)
+      for (const id of ids) emit({ type: 'roles-changed', id, userId, roles })
+      return ids.length
+    },
+  }
+}
+
+function withRoles(roles: readonly string[]): (current: SessionRecord) => Promise<Change> {
+  return async (current) => ({
+    identity: encodeIdentity({ ...decodeIdentity(current.identity), roles }),
+    epoch: current.epoch + 1,
+  })
+}
+
+function unlessGone(error: unknown): null {
+  if (error instanceof SessionGoneError) return null
+  throw error
+}
+
+function randomBytes(bytes: number): Uint8Array {
+  return crypto.getRandomValues(new Uint8Array(bytes))
+}
+
+/** An observer that throws must not change what it observes. */
+function observed(onEvent: ((event: SessionEvent) => void) | undefined): (event: SessionEvent) => void {
+  if (onEvent === undefined) return () => {}
+  return (event) => {
+    try {
+      onEvent(event)
+    } catch (error) {
+      console.error('holdfast: onEvent threw', error)
+    }
+  }
+}
+
+function checkOptions({ store, limit, maxDataBytes }: SessionsOptions<Schemas>): void {
+  if (typeof store?.put !== 'function') throw new ConfigError('store: required, such as memoryStore() or redisStore(client)')
+  if (limit !== undefined) {
+    if (!Number.isInteger(limit.perUser) || limit.perUser < 1) throw new ConfigError('limit.perUser: expected 1 or more')
+    if (!['end-oldest', 'refuse'].includes(limit.whenReached)) {
+      throw new ConfigError("limit.whenReached: expected 'end-oldest' or 'refuse'")
+    }
+  }
+  if (maxDataBytes !== undefined && !(maxDataBytes >= 2)) throw new ConfigError('maxDataBytes: expected a number of bytes')
+}
+
+function checkOrigin(origin: string): string {
+  if (URL.canParse(origin) && new URL(origin).origin === origin) return origin
+  throw new ConfigError(`trustedOrigins: '${origin}' is no origin; write it as https://accounts.example`)
+}

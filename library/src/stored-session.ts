@@ -1,0 +1,275 @@
+// The session of one request, on a store.
+import { noData, pick, type Sections } from './data.ts'
+import { describe, parseUserAgent, type Device } from './device.ts'
+import { AccessError, ConfigError, CredentialError, SessionGoneError } from './errors.ts'
+import type { RefusedReason, SessionEvent } from './events.ts'
+import { decodeIdentity, type Identity } from './identity.ts'
+import { milliseconds, type Duration } from './internal/duration.ts'
+import type { Lifecycle } from './lifecycle.ts'
+import type { Policy } from './policy.ts'
+import type { Grants } from './roles.ts'
+import type { Requirement, Session, SignInOptions } from './session.ts'
+import type { SessionRecord } from './store.ts'
+import type { Exchange, Transport } from './transport/transport.ts'
+
+/** What a session works with; one for all sessions of a `Sessions`. */
+export interface SessionContext {
+  readonly lifecycle: Lifecycle
+  readonly sections: Sections
+  readonly policy: Policy
+  readonly grants: Grants
+  readonly now: () => number
+  readonly emit: (event: SessionEvent) => void
+}
+
+/** Where a new credential goes. */
+export interface Reply {
+  readonly exchange: Exchange
+  readonly transport: Transport
+}
+
+/** The one implementation on a store. */
+export class StoredSession<Data> implements Session<Data> {
+  readonly refused: RefusedReason | null
+  readonly #context: SessionContext
+  readonly #reply: Reply | null
+  #record: SessionRecord | null
+  #identity: Identity | null = null
+  #ended = false
+  /** A write under way that makes `#record` newer. */
+  #pending: Promise<unknown> | null = null
+
+  constructor(context: SessionContext, record: SessionRecord | null, reply: Reply | null, refused: RefusedReason | null) {
+    this.#context = context
+    this.#record = record
+    this.#reply = reply
+    this.refused = refused
+  }
+
+  get id(): string | null {
+    return this.#record?.id ?? null
+  }
+  get userId(): string | null {
+    return this.#record?.userId ?? null
+  }
+  get roles(): readonly string[] {
+    return this.#who?.roles ?? []
+  }
+  get claims(): Readonly<Record<string, unknown>> {
+    return this.#who?.claims ?? {}
+  }
+  get amr(): readonly string[] {
+    return this.#who?.amr ?? []
+  }
+  get acr(): string | null {
+    return this.#who?.acr ?? null
+  }
+  get device(): Device | null {
+    return this.#who?.device ?? null
+  }
+  get client(): string | null {
+    return this.#who?.client ?? null
+  }
+  get authenticatedAt(): number | null {
+    // Every authentication makes a new record.
+    return this.userId === null ? null : this.#record!.createdAt
+  }
+  get expiresAt(): number | null {
+    return this.#record?.expiresAt ?? null
+  }
+
+  /** Decoded when first asked for: most requests want the user's id alone. */
+  get #who(): Identity | null {
+    if (this.#record === null) return null
+    this.#identity ??= decodeIdentity(this.#record.identity)
+    return this.#identity
+  }
+
+  can(permission: string): boolean {
+    return this.userId !== null && this.#context.grants(this.roles, permission)
+  }
+
+  authenticatedWithin(duration: Duration): boolean {
+    const at = this.authenticatedAt
+    return at !== null && this.#context.now() - at <= milliseconds('authenticatedWithin', duration)
+  }
+
+  require(what: string | Requirement): void {
+    const { permission, within, acr, amr } = typeof what === 'string' ? { permission: what } : what
+    if (this.userId === null) throw this.#denied('unauthenticated', 'sign in first')
+    if (permission !== undefined && !this.can(permission)) throw this.#denied('forbidden', `missing permission: ${permission}`)
+    if (within !== undefined && !this.authenticatedWithin(within)) {
+      throw this.#denied('authentication-too-old', `sign in again: this needs an authentication within ${within}`)
+    }
+    if (acr !== undefined && !acr.includes(this.acr ?? '')) {
+      throw this.#denied('assurance-too-low', `step up: this needs assurance ${acr.join(' or ')}`)
+    }
+    if (amr !== undefined && !this.amr.includes(amr)) {
+      throw this.#denied('assurance-too-low', `step up: this needs authentication by ${amr}`)
+    }
+  }
+
+  #denied(code: AccessError['code'], message: string): AccessError {
+    this.#context.emit({ type: 'denied', id: this.id, userId: this.userId, missing: message })
+    return new AccessError(code, message)
+  }
+
+  async read<K extends keyof Data & string>(section: K): Promise<Data[K]> {
+    return (await this.#context.sections.read(this.#record?.data ?? noData, section)) as Data[K]
+  }
+
+  async update<K extends keyof Data & string>(
+    section: K,
+    fn: (value: Data[K]) => Data[K] | Promise<Data[K]>,
+  ): Promise<Data[K]> {
+    while (this.#pending !== null) await this.#pending.catch(ignore)
+    if (this.#record === null) return this.#pend(this.#beginGuest(section, fn))
+    const { lifecycle, policy, now } = this.#context
+    let value: unknown
+    this.#record = await lifecycle.change(this.#record, async (current) => {
+      const made = await this.#make(current.data, section, fn)
+      value = made.value
+      const at = now()
+      const expiresAt = policy.expiresAt(current.createdAt, at, remembered(current))
+      return { data: made.data, seenAt: at, expiresAt }
+    })
+    return value as Data[K]
+  }
+
+  async #make(data: string, section: string, fn: (value: never) => unknown): Promise<{ data: string; value: unknown }> {
+    const { sections } = this.#context
+    return sections.write(data, section, await fn((await sections.read(data, section)) as never))
+  }
+
+  async #beginGuest(section: string, fn: (value: never) => unknown): Promise<never> {
+    if (this.#ended) throw new SessionGoneError('the session was ended by this request')
+    this.#checkDeliverable()
+    if (this.#reply?.transport.ambient !== true) {
+      throw new CredentialError('undeliverable', 'there is no cookie to begin a guest session with; use start(null)')
+    }
+    const made = await this.#make(noData, section, fn)
+    const identity = { ...nobody, device: this.#deviceNow() }
+    const { record, token } = await this.#context.lifecycle.begin({ userId: null, identity, data: made.data, replaces: null })
+    this.#adopt(record, token)
+    return made.value as never
+  }
+
+  async signIn(userId: string, o: SignInOptions<Data> = {}): Promise<{ token: string }> {
+    checkUserId(userId)
+    while (this.#pending !== null) await this.#pending.catch(ignore)
+    this.#checkDeliverable()
+    return this.#pend(this.#beginUser(userId, o))
+  }
+
+  async #beginUser(userId: string, o: SignInOptions<Data>): Promise<{ token: string }> {
+    const { lifecycle } = this.#context
+    const old = this.#record
+    const kept = old?.userId === userId ? this.#who! : nobody
+    const identity = identityOf(this.#context.policy, o, kept, this.#deviceNow())
+    const carried = old === null || old.userId === null || old.userId === userId ? o.carry : (o.carry ?? [])
+    const carry = (data: string) => (carried === undefined ? data : pick(data, carried))
+    const beginning = { userId, identity, data: carry(old?.data ?? noData), replaces: old?.id ?? null }
+    const { record: fresh, token } = await lifecycle.begin(beginning)
+    const record = old === null ? fresh : await lifecycle.replace(old, fresh, carry)
+    this.#adopt(record, token)
+    this.#context.emit({ type: 'signed-in', id: record.id, userId, replaced: old?.id ?? null })
+    return { token }
+  }
+
+  async end(): Promise<void> {
+    while (this.#pending !== null) await this.#pending.catch(ignore)
+    const record = this.#record
+    if (record !== null) await this.#context.lifecycle.end([record.id], record.userId, 'signed-out')
+    this.#record = null
+    this.#identity = null
+    this.#ended = true
+    if (this.#reply !== null && !this.#reply.exchange.headersSent) this.#send(this.#reply.transport.clear())
+  }
+
+  /** Extends the idle end in the background. Losing the race to another writer is success: that one extended it too. */
+  touch(write: Promise<SessionRecord | null>): void {
+    this.#pend(
+      write.then((touched) => {
+        if (touched !== null) this.#record = touched
+      }),
+    ).catch((cause: unknown) => this.#context.emit({ type: 'touch-failed', id: this.id!, cause }))
+  }
+
+  #pend<T>(write: Promise<T>): Promise<T> {
+    this.#pending = write.finally(() => {
+      this.#pending = null
+    })
+    return this.#pending as Promise<T>
+  }
+
+  #adopt(record: SessionRecord, token: string): void {
+    this.#record = record
+    this.#identity = null
+    this.#ended = false
+    const { policy, now } = this.#context
+    const remember = remembered(record)
+    const maxAgeMs = remember ? policy.endsAt(record.createdAt, true) - now() : null
+    this.#send(this.#reply?.transport.attach(token, maxAgeMs) ?? null)
+  }
+
+  #send(line: string | null): void {
+    if (line === null || this.#reply === null) return
+    this.#reply.exchange.setCookie(line)
+    this.#reply.exchange.dependsOn(this.#reply.transport.reads)
+  }
+
+  /** Checked before anything is written: a credential nobody receives would sign the user out. */
+  #checkDeliverable(): void {
+    if (this.#reply?.transport.ambient === true && this.#reply.exchange.headersSent) {
+      throw new CredentialError('undeliverable', 'the response has begun: sign in, or write guest data, before answering')
+    }
+  }
+
+  #deviceNow(): Device {
+    const exchange = this.#reply?.exchange
+    if (exchange === undefined) return this.device ?? nobody.device
+    const { browser, system } = parseUserAgent(exchange.header('user-agent'))
+    return describe(browser, system, exchange.address)
+  }
+}
+
+export const nobody: Identity = {
+  roles: [],
+  claims: {},
+  amr: [],
+  acr: null,
+  device: describe(null, null, null),
+  remembered: false,
+  client: null,
+}
+
+/** What `o` says, and `kept` where it says nothing. */
+export function identityOf(policy: Policy, o: SignInOptions<never>, kept: Identity, device: Device): Identity {
+  if (o.remember === true && !policy.remembers) {
+    throw new ConfigError('remember: set lifetime.remember, such as { idle: "14d", absolute: "90d" }')
+  }
+  return {
+    roles: o.roles ?? kept.roles,
+    claims: o.claims ?? kept.claims,
+    amr: o.amr ?? kept.amr,
+    acr: o.acr ?? kept.acr,
+    device,
+    remembered: o.remember ?? kept.remembered,
+    client: kept.client,
+  }
+}
+
+export function remembered(record: SessionRecord): boolean {
+  return decodeIdentity(record.identity).remembered
+}
+
+/** Stores keep UTF-8, in which a lone surrogate has no form; and an id is a name, not a text. */
+export function checkUserId(userId: string): void {
+  if (userId.length < 1 || userId.length > 256 || !userId.isWellFormed() || /\p{Cc}/u.test(userId)) {
+    throw new TypeError('userId: expected 1 to 256 characters, none of them a control character or a lone surrogate')
+  }
+}
+
+function ignore(): void {
+  // Whoever began that write hears of its failure.
+}
