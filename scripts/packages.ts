@@ -46,6 +46,9 @@ function withoutSource(key: string, value: unknown): unknown {
 }
 
 function pack(folder: string): string {
-  const output = execFileSync('npm', ['pack', '--silent', '--pack-destination', '..'], { cwd: folder, encoding: 'utf8' })
+  const output = execFileSync('npm', ['pack', '--silent', '--pack-destination', '..'], {
+    cwd: folder,
+    encoding: 'utf8',
+  })
   return output.trim().split('\n').at(-1)!
 }
