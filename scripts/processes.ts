@@ -14,7 +14,10 @@ interface Process {
 const lookEveryMs = 100
 const graceMs = 1000
 
-/** Follows everything that `root` starts, also what leaves its process group; `end` kills and names what is left. */
+/**
+ * Follows everything that `root` starts, also what leaves its process group; `end` kills and names what is left.
+ * A daemon that cuts all its ties between two looks goes unseen, so a test starts its servers in the foreground.
+ */
 export function outliving(root: number): { end(): Promise<readonly string[]> } {
   const seen = new Map<number, string>()
   const look = (): void => {
