@@ -1,0 +1,103 @@
+// Sessions in the memory of one process: for tests, development, and services of a single process.
+import type { ScannableStore, SessionRecord, SweepableStore } from '../store.ts'
+
+export interface MemoryStoreOptions {
+  /** What says which records have expired, in milliseconds since the epoch. Default `Date`. */
+  clock?: { now(): number } | undefined
+}
+
+/**
+ * Keeps sessions in this process and loses them with it. No other process sees them.
+ * Expired records take memory until `sweep` is called; a store of long standing needs it about once a minute.
+ */
+export function memoryStore(o: MemoryStoreOptions = {}): SweepableStore & ScannableStore {
+  const clock = o.clock ?? Date
+  const records = new Map<string, SessionRecord>()
+  const idsByUser = new Map<string, Set<string>>()
+
+  function live(id: string): SessionRecord | null {
+    const record = records.get(id)
+    return record !== undefined && record.expiresAt > clock.now() ? record : null
+  }
+
+  function write(record: SessionRecord): void {
+    const before = records.get(record.id)
+    // A copy: whoever changes its record afterwards must not change ours. Frozen: we hand out the copy itself.
+    records.set(record.id, Object.freeze({ ...record }))
+    if (before?.userId === record.userId) return
+    if (before !== undefined) unlist(before)
+    if (record.userId === null) return
+    const ids = idsByUser.get(record.userId)
+    if (ids === undefined) idsByUser.set(record.userId, new Set([record.id]))
+    else ids.add(record.id)
+  }
+
+  function remove(id: string): void {
+    const record = records.get(id)
+    if (record === undefined) return
+    records.delete(id)
+    unlist(record)
+  }
+
+  function unlist({ id, userId }: SessionRecord): void {
+    if (userId === null) return
+    const ids = idsByUser.get(userId)
+    ids?.delete(id)
+    if (ids?.size === 0) idsByUser.delete(userId)
+  }
+
+  return {
+    async get(id) {
+      return live(id)
+    },
+
+    async put(record, expected) {
+      if ((live(record.id)?.version ?? null) !== expected) return false
+      if (record.expiresAt > clock.now()) write(record)
+      else remove(record.id)
+      return true
+    },
+
+    async delete(ids) {
+      const ended = []
+      for (const id of ids) {
+        if (live(id) !== null) ended.push(id)
+        remove(id)
+      }
+      return ended
+    },
+
+    async listByUser(userId) {
+      const found = []
+      for (const id of idsByUser.get(userId) ?? []) {
+        const record = live(id)
+        if (record !== null) found.push(record)
+      }
+      return found.sort((a, b) => b.createdAt - a.createdAt)
+    },
+
+    async sweep(limit) {
+      const now = clock.now()
+      let removed = 0
+      for (const record of records.values()) {
+        if (removed >= limit) break
+        if (record.expiresAt > now) continue
+        remove(record.id)
+        removed++
+      }
+      return removed
+    },
+
+    async scan({ cursor, limit }) {
+      const now = clock.now()
+      const from = cursor ?? ''
+      const page = []
+      for (const record of records.values()) {
+        if (record.id > from && record.expiresAt > now) page.push(record)
+      }
+      page.sort((a, b) => (a.id < b.id ? -1 : 1))
+      const found = page.slice(0, limit)
+      return { records: found, cursor: page.length > limit ? (found.at(-1)?.id ?? null) : null }
+    },
+  }
+}
