@@ -42,7 +42,8 @@ export default async function* report(events: AsyncIterable<TestEvent>): AsyncGe
       summary.push(`ℹ ${data.message}`)
     }
   }
-  yield* failures.end()
+  const words = (await failures.end().toArray()).join('')
+  yield words.slice(Math.max(0, words.indexOf('\n✖ failing tests:')))
   const outcome: Outcome = { tests, summary, complaints }
   writeFileSync(process.env['HOLDFAST_TEST_OUTCOME']!, JSON.stringify(outcome))
 }
