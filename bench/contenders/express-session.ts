@@ -1,0 +1,28 @@
+// express-session in Express 5 with its MemoryStore (memory) or connect-redis (redis; redis-timeouts keeps node-redis's default).
+// `resave: false` and `saveUninitialized: false` as its documentation asks; touch is on, as it is by default.
+import { createServer } from 'node:http'
+import { createRequire } from 'node:module'
+import express, { type Request, type RequestHandler } from 'express'
+import { connectRedis, contend, userIn, variant } from '../harness/contender.ts'
+import { amr, person, roles } from '../harness/person.ts'
+
+// Their types would put their session into every Express request of this repository.
+const require = createRequire(import.meta.url)
+const session = require('express-session') as (o: object) => RequestHandler
+const { RedisStore } = require('connect-redis') as { RedisStore: new (o: object) => object }
+type WithSession = Request & { session: Record<string, unknown> }
+
+const timeout = variant === 'redis-timeouts' ? 'default' : 'none'
+const store = variant === 'memory' ? undefined : new RedisStore({ client: await connectRedis(timeout) })
+const app = express()
+app.use(session({ store, secret: 'a secret of the bench, and of nothing else', resave: false, saveUninitialized: false }))
+app.get('/', (request, response) => {
+  const { userId, data } = (request as unknown as WithSession).session
+  response.json({ userId, data })
+})
+app.post('/', (request, response) => {
+  const { userId, data } = person(userIn(request.headers))
+  Object.assign((request as unknown as WithSession).session, { userId, roles, amr, data })
+  response.end()
+})
+contend(createServer(app))

@@ -1,0 +1,35 @@
+// @fastify/session in Fastify 5 with connect-redis. Defaults but for `saveUninitialized: false`, as its documentation advises;
+// `rolling: false` is the variant that does not send the cookie again with every response.
+import { createRequire } from 'node:module'
+import fastify, { type FastifyRequest } from 'fastify'
+import { connectRedis, contend, userIn, variant } from '../harness/contender.ts'
+import { amr, person, roles } from '../harness/person.ts'
+
+// Their types would put their session into every Fastify request of this repository.
+const require = createRequire(import.meta.url)
+const cookies = require('@fastify/cookie') as () => void
+const session = require('@fastify/session') as (app: unknown, o: object) => void
+const { RedisStore } = require('connect-redis') as { RedisStore: new (o: object) => object }
+type WithSession = FastifyRequest & { session: Record<string, unknown> }
+
+const app = fastify()
+app.register(cookies)
+app.register(session, {
+  store: new RedisStore({ client: await connectRedis() }),
+  secret: 'a secret of the bench, and of nothing else',
+  saveUninitialized: false,
+  rolling: variant !== 'not-rolling',
+  // The load comes without TLS.
+  cookie: { secure: false },
+})
+app.get('/', async request => {
+  const { userId, data } = (request as WithSession).session
+  return { userId, data }
+})
+app.post('/', async (request, reply) => {
+  const { userId, data } = person(userIn(request.headers))
+  Object.assign((request as WithSession).session, { userId, roles, amr, data })
+  return reply.send()
+})
+await app.ready()
+contend(app.server)

@@ -1,0 +1,31 @@
+// iron-session 9 on node:http: the whole session sealed in the cookie, nothing on the server.
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { getIronSession } from 'iron-session'
+import { contend, userIn } from '../harness/contender.ts'
+import { amr, person, roles, type Profile } from '../harness/person.ts'
+
+interface Content {
+  userId: string
+  roles: string[]
+  amr: string[]
+  data: Profile
+}
+const options = { password: 'a password of the bench, and of nothing else', cookieName: 'session' }
+
+async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const session = await getIronSession<Content>(request, response, options)
+  if (request.method === 'POST') {
+    Object.assign(session, { ...person(userIn(request.headers)), roles, amr })
+    await session.save()
+    response.end()
+    return
+  }
+  response.setHeader('content-type', 'application/json; charset=utf-8')
+  response.end(JSON.stringify({ userId: session.userId, data: session.data }))
+}
+
+contend(
+  createServer((request, response) => {
+    answer(request, response).catch((error: unknown) => response.destroy(error as Error))
+  }),
+)

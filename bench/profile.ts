@@ -1,0 +1,93 @@
+// Where the time of a request goes inside Holdfast: ns of CPU per step, without a network, a framework or an engine.
+// `node --conditions=source bench/profile.ts`; with `--cpu-prof` it also says in which functions.
+import { parseArgs } from 'node:util'
+import { cookieTransport, createSessions, type Exchange } from 'holdfast'
+import { memoryStore } from 'holdfast/stores/memory'
+// A measurement of steps needs the steps themselves, which are not public.
+import { opaqueCredentials } from '../library/src/credentials/opaque.ts'
+import { sections } from '../library/src/data.ts'
+import { guarded } from '../library/src/internal/guarded.ts'
+import { address, amr, person, profile, roles, userAgent } from './harness/person.ts'
+import { median, table } from './harness/report.ts'
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '9' },
+    calls: { type: 'string', default: '100000' },
+    only: { type: 'string', default: '' },
+  },
+})
+const rounds = Number(values.rounds)
+const calls = Number(values.calls)
+
+const store = memoryStore()
+const sessions = createSessions({ store, data: { profile } })
+const { token, session } = await sessions.start(person(1).userId, { roles, amr, userAgent, address, data: { profile: person(1).data } })
+const record = (await store.get(session.id!))!
+const cookie = `theme=dark; __Host-session=${token}; lang=en`
+
+const transport = cookieTransport()
+const credentials = opaqueCredentials()
+const claim = credentials.read(token)!
+const guard = guarded(store, { deadlineMs: 500, now: Date.now, changed: () => {} })
+const parts = sections({ profile }, 65_536)
+const plain = sections(undefined, 65_536)
+const header = (name: string) => (name === 'cookie' ? cookie : null)
+
+/** A request and its response, as an adapter would show them. */
+class FakeExchange implements Exchange {
+  readonly method = 'GET'
+  readonly address = null
+  readonly headersSent = false
+  readonly #headers: Record<string, string> = { cookie }
+  header(name: string): string | null {
+    return this.#headers[name] ?? null
+  }
+  setCookie(): void {}
+  dependsOn(): void {}
+}
+
+const steps: Record<string, () => unknown> = {
+  'nothing, awaited': () => undefined,
+  'cookie: find the credential': () => transport.extract(header),
+  'credential: form': () => credentials.read(token),
+  'credential: hash and compare': () => credentials.matches(claim, record.credential),
+  'store: get on memory': () => store.get(record.id),
+  'store: get on memory, guarded': () => guard.get(record.id),
+  'data: parse': () => JSON.parse(record.data) as unknown,
+  'data: read without a schema': () => plain.read(record.data, 'profile'),
+  'data: read with a zod schema': () => parts.read(record.data, 'profile'),
+  'open': () => sessions.open(new FakeExchange()),
+  'open and read': async () => (await sessions.open(new FakeExchange())).read('profile'),
+  'open and roles': async () => (await sessions.open(new FakeExchange())).roles,
+  'open without a credential': () => sessions.open(anonymous),
+}
+const anonymous: Exchange = { ...new FakeExchange(), header: () => null, setCookie: () => {}, dependsOn: () => {} }
+
+const names = Object.keys(steps).filter((name) => name.startsWith(values.only))
+const measured = new Map<string, number[]>(names.map((name) => [name, []]))
+for (const name of names) await nanoseconds(steps[name]!)
+for (let round = 0; round < rounds; round++) {
+  for (const name of names) measured.get(name)!.push(await nanoseconds(steps[name]!))
+}
+const least = (name: string) => Math.min(...measured.get(name)!)
+console.log(
+  table(
+    ['step', 'ns, median', 'ns, least'],
+    names.map((name) => [name, median(measured.get(name)!).toFixed(0), least(name).toFixed(0)]),
+  ),
+)
+
+/** CPU time per call, as many in flight as a busy server has. */
+async function nanoseconds(step: () => unknown): Promise<number> {
+  const inFlight = 32
+  const before = process.cpuUsage()
+  for (let done = 0; done < calls; done += inFlight) {
+    const pending: unknown[] = []
+    for (let i = 0; i < inFlight; i++) pending.push(step())
+    await Promise.all(pending)
+  }
+  const { user, system } = process.cpuUsage(before)
+  return ((user + system) * 1000) / calls
+}
+
