@@ -60,7 +60,7 @@ export async function startRedisCluster(
       startProcess({ settings: { ...settings, 'cluster-port': String(await freePort()) } }, []),
     ),
   )
-  const stop = async () => void (await Promise.all(nodes.map(node => node.stop())))
+  const stop = async () => void (await Promise.all(nodes.map((node) => node.stop())))
   try {
     await joinCluster(nodes, masters)
   } catch (error) {
@@ -87,7 +87,7 @@ export async function startRedisSentinel(
 ): Promise<RedisSentinel> {
   requireRedis()
   const started: Server[] = []
-  const stop = async () => void (await Promise.all(started.map(server => server.stop())))
+  const stop = async () => void (await Promise.all(started.map((server) => server.stop())))
   const start = async (options: RedisOptions, mode: readonly string[]) => {
     const server = await startProcess(options, mode)
     started.push(server)
@@ -131,7 +131,8 @@ export async function freePort(): Promise<number> {
 }
 
 function requireRedis(): void {
-  const found = () => (process.env['PATH'] ?? '').split(delimiter).some(folder => existsSync(join(folder, 'redis-server')))
+  const found = () =>
+    (process.env['PATH'] ?? '').split(delimiter).some((folder) => existsSync(join(folder, 'redis-server')))
   if (found()) return
   if (process.getuid?.() === 0 && existsSync('/etc/debian_version')) {
     spawnSync('apt-get', ['update'], { stdio: 'ignore' })
@@ -173,7 +174,12 @@ async function launch(port: number, o: RedisOptions, mode: readonly string[]): P
   const folder = o.folder ?? mkdtempSync(join(tmpdir(), 'holdfast-redis-'))
   const config = join(folder, `${port}.conf`)
   const settings = { port: String(port), bind: '127.0.0.1', dir: folder, save: '""', ...eager, ...o.settings }
-  writeFileSync(config, Object.entries(settings).map(([name, value]) => `${name} ${value}\n`).join(''))
+  writeFileSync(
+    config,
+    Object.entries(settings)
+      .map(([name, value]) => `${name} ${value}\n`)
+      .join(''),
+  )
 
   const child = spawn('redis-server', [config, ...mode], { stdio: ['ignore', 'pipe', 'ignore'] })
   const exited = once(child, 'exit')
@@ -232,7 +238,7 @@ function unref(handle: object): void {
 async function untilReady(output: NodeJS.ReadableStream, exited: Promise<unknown>, sign: RegExp): Promise<void> {
   let seen = ''
   await Promise.race([
-    new Promise<void>(resolve => {
+    new Promise<void>((resolve) => {
       output.on('data', (chunk: Buffer) => {
         if (sign.test(seen)) return
         seen += chunk.toString()
@@ -260,9 +266,12 @@ async function joinCluster(nodes: readonly Server[], masters: number): Promise<v
     }
   }
   for (const node of nodes) {
-    await untilInfo(node, '', new RegExp(`cluster_state:ok[^]*cluster_known_nodes:${nodes.length}\\r`), ['CLUSTER', 'INFO'])
+    await untilInfo(node, '', new RegExp(`cluster_state:ok[^]*cluster_known_nodes:${nodes.length}\\r`), [
+      'CLUSTER',
+      'INFO',
+    ])
   }
-  const ids = await Promise.all(nodes.slice(0, masters).map(node => command(node, ['CLUSTER', 'MYID'])))
+  const ids = await Promise.all(nodes.slice(0, masters).map((node) => command(node, ['CLUSTER', 'MYID'])))
   for (const [i, replica] of nodes.slice(masters).entries()) {
     await command(replica, ['CLUSTER', 'REPLICATE', String(ids[i % masters])])
   }
@@ -284,6 +293,6 @@ async function untilInfo(server: Server, section: string, sign: RegExp, args = [
   while (!sign.test(String(await command(server, args)))) {
     if (Date.now() > until) throw new Error(`${server.url} did not come to ${sign.source}`)
     // Redis has no event for this; 20 ms between two looks.
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await new Promise((resolve) => setTimeout(resolve, 20))
   }
 }

@@ -51,5 +51,5 @@ function script(text: string): Script {
 
 async function sha1(text: string): Promise<string> {
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-1', new TextEncoder().encode(text)))
-  return Array.from(digest, byte => byte.toString(16).padStart(2, '0')).join('')
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('')
 }

@@ -145,11 +145,11 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
       const place = await placeOf(userId)
       const since = String(Math.floor((clock.now() - skewMs) / 1000))
       const entries = (await redis.zRange(bucketKeys + place.bucket, since, '+inf', { BY: 'SCORE' })) as Uint8Array[]
-      const ids = entries.map(entry => idIn(entry, place)).filter(id => id !== null)
+      const ids = entries.map((entry) => idIn(entry, place)).filter((id) => id !== null)
       const records = await Promise.all(ids.map(get))
       return records
-        .filter(record => record !== null)
-        .filter(record => record.userId === userId)
+        .filter((record) => record !== null)
+        .filter((record) => record.userId === userId)
         .sort((a, b) => b.createdAt - a.createdAt)
     },
 
@@ -163,9 +163,9 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
         MATCH: `${recordKeys.replace(/[*?[\]\\^]/g, '\\$&')}*`,
         COUNT: limit,
       })) as { cursor: string; keys: string[] }
-      const records = await Promise.all(found.keys.map(key => get(key.slice(recordKeys.length))))
+      const records = await Promise.all(found.keys.map((key) => get(key.slice(recordKeys.length))))
       const next = found.cursor !== '0' ? `${node} ${found.cursor}` : node + 1 < nodes.length ? `${node + 1} 0` : null
-      return { records: records.filter(record => record !== null), cursor: next }
+      return { records: records.filter((record) => record !== null), cursor: next }
     },
   }
 }
@@ -182,7 +182,12 @@ function withoutTimer(client: Node, typeMapping: object): Commands {
   return client.withCommandOptions({ timeout: undefined, typeMapping } as { typeMapping: object })
 }
 
-async function run(redis: Commands, { sha1, text }: Script, key: string, args: (string | Uint8Array)[]): Promise<unknown> {
+async function run(
+  redis: Commands,
+  { sha1, text }: Script,
+  key: string,
+  args: (string | Uint8Array)[],
+): Promise<unknown> {
   const call = { keys: [key], arguments: args }
   try {
     return await redis.evalSha(await sha1, call)

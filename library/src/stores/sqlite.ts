@@ -65,7 +65,20 @@ export function sqliteStore(database: DatabaseSync, o: SqliteStoreOptions = {}):
     const { changes } =
       expected === null
         ? insert.run(id, userId, credential, identity, data, createdAt, seenAt, expiresAt, epoch, version, now)
-        : update.run(userId, credential, identity, data, createdAt, seenAt, expiresAt, epoch, version, id, expected, now)
+        : update.run(
+            userId,
+            credential,
+            identity,
+            data,
+            createdAt,
+            seenAt,
+            expiresAt,
+            epoch,
+            version,
+            id,
+            expected,
+            now,
+          )
     return changes === 1
   }
 
@@ -151,7 +164,7 @@ async function patiently<T>(o: StoreOptions | undefined, write: () => T): Promis
       if (!isBusy(error) || o?.signal?.aborted === true || performance.now() > giveUpAt) throw error
     }
     // By chance, so that two processes don't keep meeting.
-    await new Promise(resolve => setTimeout(resolve, Math.random() * 10))
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * 10))
   }
 }
 
