@@ -1,0 +1,111 @@
+// The clients of the service: kept in a store of the same engine as the sessions, so every engine has them.
+import { hash, randomBytes } from 'node:crypto'
+import type { ScannableStore, SessionRecord } from 'holdfast'
+import type { Client } from './permissions.ts'
+import { inTime } from './engines/in-time.ts'
+
+/** Clients as operators handle them. Rejects when the engine fails. */
+export interface ClientRegistry {
+  find(id: string): Promise<Client | null>
+  /** The secret, which is shown this once; `null` when there is such a client already. */
+  add(id: string, permissions: readonly string[]): Promise<string | null>
+  /** Whether there was one. */
+  remove(id: string): Promise<boolean>
+  /** By id. */
+  list(): Promise<readonly Client[]>
+}
+
+/** `null`: no such client. Answers at once when it was asked about not long ago. */
+export type FindClient = (id: string) => Client | null | Promise<Client | null>
+
+/** For how long a client's permissions, or its absence, are believed. Also the bound after which a removed one is refused. */
+export const clientCacheMs = 1000
+
+/** The name of the client that is there without being added. */
+export const adminId = 'admin'
+
+export const clientId = /^[A-Za-z0-9][\w.-]{0,63}$/
+
+export function clientRegistry(store: ScannableStore): ClientRegistry {
+  return {
+    async find(id) {
+      const record = await inTime(store.get(recordId(id)))
+      return record === null ? null : fromRecord(record)
+    },
+    async add(id, permissions) {
+      const secret = randomBytes(32).toString('base64url')
+      const at = Date.now()
+      const record: SessionRecord = {
+        id: recordId(id),
+        userId: listedAs,
+        credential: hashSecret(secret),
+        identity: JSON.stringify({ id, permissions }),
+        data: '{}',
+        createdAt: at,
+        seenAt: at,
+        expiresAt: never,
+        epoch: 1,
+        version: 1,
+      }
+      return (await inTime(store.put(record, null))) ? secret : null
+    },
+    async remove(id) {
+      return (await inTime(store.delete([recordId(id)]))).length > 0
+    },
+    async list() {
+      const clients = (await inTime(store.listByUser(listedAs))).map(fromRecord)
+      return clients.toSorted((a, b) => (a.id < b.id ? -1 : 1))
+    },
+  }
+}
+
+/** Looks clients up, each at most once per `clientCacheMs`, however many requests want it. `admin` is always there. */
+export function cachedClients(
+  registry: ClientRegistry,
+  admin: Client,
+  now: () => number = () => performance.now(),
+): FindClient {
+  const cache = new Map<string, { at: number; client: Client | null | Promise<Client | null> }>()
+
+  return (id) => {
+    if (id === adminId) return admin
+    if (!clientId.test(id)) return null
+    // Counted from before the store is asked: what it answers may be as old as that.
+    const at = now()
+    const cached = cache.get(id)
+    if (cached !== undefined && at - cached.at < clientCacheMs) return cached.client
+    // Names that nobody has must not fill the memory.
+    if (cache.size >= maxCached) cache.clear()
+    const entry: { at: number; client: Client | null | Promise<Client | null> } = { at, client: null }
+    entry.client = registry.find(id).then(
+      (client) => (entry.client = client),
+      (error: unknown) => {
+        if (cache.get(id) === entry) cache.delete(id)
+        throw error
+      },
+    )
+    cache.set(id, entry)
+    return entry.client
+  }
+}
+
+/** Secrets are random and long, so a fast hash keeps them as well as a slow one would. */
+export function hashSecret(secret: string): string {
+  return hash('sha256', secret, 'base64url')
+}
+
+/** Names of clients are not ids as stores want them: 128 bits in base64url. */
+export function recordId(name: string): string {
+  return hash('sha256', `client:${name}`, 'buffer').subarray(0, 16).toString('base64url')
+}
+
+/** Such a record is no session: it has a kind of its own in place of a user, and lives in a place of its own. */
+const listedAs = 'client'
+/** The end of the year 9999, which every engine can keep. */
+export const never = Date.UTC(9999, 11, 31)
+const maxCached = 10_000
+
+function fromRecord({ identity, credential }: SessionRecord): Client {
+  const { id, permissions } = JSON.parse(identity) as { id: string; permissions: string[] }
+  return { id, permissions: new Set(permissions), secretHash: credential }
+}

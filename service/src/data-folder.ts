@@ -1,0 +1,72 @@
+// The data folder and the admin secret in it. Others on the machine can read neither.
+import { randomBytes } from 'node:crypto'
+import { accessSync, constants, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Settings } from './settings.ts'
+import { StartError } from './start-error.ts'
+
+export function adminSecretFile({ dataFolder }: Pick<Settings, 'dataFolder'>): string {
+  return join(dataFolder, 'admin-secret')
+}
+
+/** Makes the folder if it is missing, readable by its owner alone. `StartError` when it can't be written to. */
+export function ensureDataFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK)
+  } catch (error) {
+    const why = (error as NodeJS.ErrnoException).code ?? 'unknown error'
+    throw new StartError(
+      `HOLDFAST_DATA: the folder ${folder} can't be written to (${why}): make it writable for this user, or set HOLDFAST_DATA to another folder`,
+      error,
+    )
+  }
+}
+
+/** The secret of the client `admin`: the setting, or the one in the data folder, made the first time it is wanted. */
+export function adminSecret(settings: Pick<Settings, 'adminSecret' | 'dataFolder'>): string {
+  if (settings.adminSecret !== null) return settings.adminSecret
+  ensureDataFolder(settings.dataFolder)
+  const file = adminSecretFile(settings)
+  return readSecret(file) ?? makeSecret(file)
+}
+
+function readSecret(file: string): string | null {
+  let secret: string
+  try {
+    secret = readFileSync(file, 'utf8').trim()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw new StartError(
+      `${file} can't be read (${(error as NodeJS.ErrnoException).code}): make it readable for this user`,
+      error,
+    )
+  }
+  if (!/^[\x21-\x7e]{32,256}$/.test(secret)) {
+    throw new StartError(
+      `${file} holds no secret of 32 to 256 visible ASCII characters: remove it, and a new one is made`,
+    )
+  }
+  return secret
+}
+
+/** Linked into place when it is whole, so that of several processes that make one at once all use the same. */
+function makeSecret(file: string): string {
+  const draft = `${file}.${randomBytes(6).toString('hex')}`
+  try {
+    writeFileSync(draft, `${randomBytes(32).toString('base64url')}\n`, { mode: 0o600, flag: 'wx', flush: true })
+    try {
+      linkSync(draft, file)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    }
+  } catch (error) {
+    throw new StartError(
+      `${file} can't be written (${(error as NodeJS.ErrnoException).code}): make the folder writable for this user`,
+      error,
+    )
+  } finally {
+    rmSync(draft, { force: true })
+  }
+  return readSecret(file)!
+}

@@ -1,0 +1,21 @@
+// Sessions in the memory of the service: gone when it stops, seen by no other replica.
+import { memoryStore } from 'holdfast/stores/memory'
+import type { Engine } from './engine.ts'
+
+export function memoryEngine(): Engine {
+  return {
+    sessions: memoryStore(),
+    clients: memoryStore(),
+    async inspect() {
+      return [
+        {
+          what: 'store in memory',
+          ok: false,
+          found: 'sessions and clients are lost when the service stops, and not shared between replicas',
+          advice: 'unset HOLDFAST_STORE to keep them in a file, or set it to a redis:// URL',
+        },
+      ]
+    },
+    async close() {},
+  }
+}

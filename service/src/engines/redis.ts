@@ -1,0 +1,175 @@
+// Sessions in Redis or Valkey: one server, Sentinel or Cluster, shared by any number of replicas.
+import { createClient, createCluster, createSentinel } from 'redis'
+import { redisStore, type RedisStoreClient } from 'holdfast/stores/redis'
+import { StartError } from '../start-error.ts'
+import type { ConnectionChanged, Engine } from './engine.ts'
+import { inspectRedis, type Ask } from './redis-findings.ts'
+import type { StoreUrl } from './store-url.ts'
+
+type RedisUrl = Extract<StoreUrl, { kind: `redis${string}` }>
+
+/** One connected client of any kind, by what is used of it. */
+interface Connection {
+  readonly client: RedisStoreClient
+  /** Sends a command to a server that takes writes. */
+  readonly ask: Ask
+  close(): void
+}
+
+const connectTimeoutMs = 2_000
+/** A connection over which nothing came for so long, though a ping went out, is a dead one. */
+const silenceMs = 5_000
+const pingEveryMs = 2_000
+
+export async function redisEngine(url: RedisUrl, changed: ConnectionChanged): Promise<Engine> {
+  const { client, ask, close } = await connect(url, onlyChanges(changed))
+  return {
+    sessions: redisStore(client),
+    clients: redisStore(client, { prefix: 'hfc:' }),
+    inspect: () => inspectRedis(ask),
+    close: async () => close(),
+  }
+}
+
+async function connect(url: RedisUrl, changed: ConnectionChanged): Promise<Connection> {
+  // While starting, a failure is the answer; later it is an outage, and connections are made again until it ends.
+  let started = false
+  const socket = {
+    connectTimeout: connectTimeoutMs,
+    socketTimeout: silenceMs,
+    reconnectStrategy: (retries: number, cause: Error) => (started ? backOff(retries) : cause),
+  }
+  const common = { disableOfflineQueue: true, pingInterval: pingEveryMs, maintNotifications: 'disabled' as const }
+  // node-redis makes an AbortSignal per command unless told not to, which costs more than the command; deadlines are ours.
+  const commandOptions = { timeout: undefined as never }
+  const connection = await make()
+  started = true
+  return connection
+
+  async function make(): Promise<Connection> {
+    if (url.kind === 'redis') {
+      const client = createClient({ ...common, url: url.url, socket, commandOptions })
+      client.on('error', changed).on('ready', () => changed(null))
+      await orExplain(
+        () => client.connect(),
+        () => client.destroy(),
+      )
+      return { client, ask: (command) => client.sendCommand([...command]), close: () => client.destroy() }
+    }
+    const { username, password, tls } = url
+    const node = {
+      ...common,
+      ...defined({ username, password }),
+      socket: tls ? { ...socket, tls: true as const } : socket,
+    }
+    if (url.kind === 'redis-cluster') {
+      const client = createCluster({
+        rootNodes: url.nodes.map(({ host, port }) => ({ url: `redis${tls ? 's' : ''}://${bracketed(host)}:${port}` })),
+        defaults: node,
+        commandOptions,
+        topologyRefreshOnReconnectionAttemptStrategy: 200,
+      })
+      client
+        .on('error', changed)
+        .on('node-error', changed)
+        .on('node-ready', () => changed(null))
+      await orExplain(
+        () => client.connect(),
+        () => client.destroy(),
+      )
+      return {
+        client,
+        ask: (command) => client.sendCommand(undefined, false, [...command]),
+        close: () => client.destroy(),
+      }
+    }
+    const client = createSentinel({
+      name: url.name,
+      sentinelRootNodes: [...url.nodes],
+      nodeClientOptions: node,
+      sentinelClientOptions: { ...common, socket: node.socket },
+      commandOptions,
+      passthroughClientErrorEvents: true,
+      // Connections that share one pipeline serve any load; more would only wait for each other.
+      masterPoolSize: 4,
+    })
+    client
+      .on('error', changed)
+      .on('client-error', changed)
+      .on('topology-change', () => changed(null))
+    await orExplain(
+      () => client.connect(),
+      () => client.destroy(),
+    )
+    return { client, ask: (command) => client.sendCommand(false, [...command]), close: () => void client.destroy() }
+  }
+
+  async function orExplain(connecting: () => Promise<unknown>, destroy: () => unknown): Promise<void> {
+    try {
+      await withTimeout(connecting())
+    } catch (error) {
+      try {
+        await destroy()
+      } catch {
+        // It never opened.
+      }
+      throw new StartError(`HOLDFAST_STORE: ${explain(url, error)}`, error)
+    }
+  }
+}
+
+function backOff(retries: number): number {
+  // Small and never the same, so that replicas don't come back all at once.
+  return Math.min(50 * 2 ** Math.min(retries, 5), 1000) * (0.75 + Math.random() / 2)
+}
+
+/** Sentinel and Cluster have ways of their own to look for servers for a long time. */
+function withTimeout<T>(connecting: Promise<T>): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => reject(new Error('no answer')), connectTimeoutMs * 2)
+  return Promise.race([connecting, promise]).finally(() => clearTimeout(timer))
+}
+
+function explain({ shown, kind }: RedisUrl, error: unknown): string {
+  const texts = causes(error).join(' ')
+  if (/NOAUTH/.test(texts))
+    return `Redis at ${shown} asks for a password: put it into the URL, as redis://:<password>@<host>:<port>`
+  if (/WRONGPASS|invalid password/i.test(texts))
+    return `Redis at ${shown} does not accept the user name or password of the URL: correct them`
+  if (/NOPERM/.test(texts))
+    return `the Redis user at ${shown} may not run the commands that are needed: allow +@read +@write +@scripting +@connection`
+  if (/cluster support disabled/i.test(texts)) return `Redis at ${shown} is no cluster: use redis://<host>:<port>`
+  const why = /ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ECONNRESET/.exec(texts)?.[0]
+  const advice =
+    kind === 'redis-sentinel'
+      ? 'see that the sentinels run and know the master by that name'
+      : 'see that it runs and that host and port are right'
+  return `Redis at ${shown} can't be reached (${why ?? 'no answer'}): ${advice}`
+}
+
+/** Messages and codes of an error and all that lie below it. */
+function causes(error: unknown): string[] {
+  if (!(error instanceof Error)) return []
+  const { errors, replies } = error as { errors?: unknown[]; replies?: unknown[] }
+  const below = [error.cause, ...(errors ?? []), ...(replies ?? [])]
+  return [error.message, (error as { code?: string }).code ?? '', ...below.flatMap(causes)]
+}
+
+function onlyChanges(changed: ConnectionChanged): ConnectionChanged {
+  let up = true
+  return (cause) => {
+    if (up === (cause === null)) return
+    up = cause === null
+    changed(cause)
+  }
+}
+
+function bracketed(host: string): string {
+  return host.includes(':') ? `[${host}]` : host
+}
+
+function defined<T extends object>(o: T): { [K in keyof T]?: NonNullable<T[K]> } {
+  return Object.fromEntries(Object.entries(o).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: NonNullable<T[K]>
+  }
+}

@@ -1,0 +1,94 @@
+// HOLDFAST_STORE: which engine keeps the sessions, and where. Nothing here opens a connection.
+
+/** A parsed URL. `shown` is for people and logs: without user name and password. */
+export type StoreUrl =
+  | { readonly kind: 'memory'; readonly shown: string }
+  | { readonly kind: 'sqlite'; readonly path: string; readonly shown: string }
+  | { readonly kind: 'redis'; readonly url: string; readonly shown: string }
+  | ({ readonly kind: 'redis-cluster' } & ManyNodes)
+  | ({ readonly kind: 'redis-sentinel'; readonly name: string } & ManyNodes)
+
+/** Several servers that are one engine, with the same credentials for each. */
+export interface ManyNodes {
+  readonly nodes: readonly { readonly host: string; readonly port: number }[]
+  readonly tls: boolean
+  readonly username: string | undefined
+  readonly password: string | undefined
+  readonly shown: string
+}
+
+export const storeForms =
+  'memory:, sqlite:<path>, redis://<host>:<port>, rediss://<host>:<port>, redis+cluster://<host>:<port>,<host>:<port> ' +
+  'or redis+sentinel://<host>:<port>,<host>:<port>/<name of the master>'
+
+/** Throws an `Error` that says what is wrong, and never repeats the text, which may hold a password. */
+export function parseStoreUrl(text: string): StoreUrl {
+  const scheme = /^([a-z][a-z+]*):/.exec(text)?.[1]
+  switch (scheme) {
+    case 'memory':
+      if (text !== 'memory:') throw new Error('memory: takes nothing after the colon')
+      return { kind: 'memory', shown: text }
+    case 'sqlite': {
+      const path = text.slice('sqlite:'.length)
+      if (path === '' || path.startsWith('//')) throw new Error('expected sqlite:<path>, such as sqlite:./sessions.db')
+      return { kind: 'sqlite', path, shown: text }
+    }
+    case 'redis':
+    case 'rediss':
+      return parseOneRedis(text)
+    case 'redis+cluster':
+    case 'rediss+cluster': {
+      const { name, ...nodes } = parseMany(text)
+      if (name !== '') throw new Error('a cluster has no name or database number after its nodes')
+      return { kind: 'redis-cluster', ...nodes }
+    }
+    case 'redis+sentinel':
+    case 'rediss+sentinel': {
+      const { name, ...nodes } = parseMany(text)
+      if (name === '') throw new Error('the name of the master is missing: redis+sentinel://<host>:<port>/<name>')
+      return { kind: 'redis-sentinel', name, ...nodes }
+    }
+    default:
+      throw new Error(`expected ${storeForms}`)
+  }
+}
+
+function parseOneRedis(text: string): StoreUrl {
+  if (!URL.canParse(text)) throw new Error('expected redis://<host>:<port>; encode special characters in the password')
+  const url = new URL(text)
+  if (url.hostname === '') throw new Error('the host is missing: redis://<host>:<port>')
+  if (!/^\/?\d*$/.test(url.pathname))
+    throw new Error('the path of a redis:// URL is the number of a database, such as /0')
+  if (url.search !== '' || url.hash !== '') throw new Error('a redis:// URL takes nothing after the database number')
+  checkEncoding(url.username, url.password)
+  return { kind: 'redis', url: text, shown: `${url.protocol}//${url.host}${url.pathname}` }
+}
+
+function parseMany(text: string): ManyNodes & { name: string } {
+  const parts = /^(rediss?)(\+[a-z]+):\/\/(?:([^/@]*)@)?([^/@]+)(?:\/([\w.-]*))?$/.exec(text)
+  if (parts === null) throw new Error('expected <host>:<port>,<host>:<port> after the //')
+  const [, protocol, mode, userInfo = '', hosts, name = ''] = parts
+  const nodes = hosts!.split(',').map((node) => {
+    const found = /^(\[[\da-f:.]+\]|[^:[\]]+):(\d{1,5})$/i.exec(node)
+    if (found === null || Number(found[2]) > 65_535) throw new Error(`'${node}' is no <host>:<port>`)
+    return { host: found[1]!.replace(/^\[|\]$/g, ''), port: Number(found[2]) }
+  })
+  const [username = '', ...password] = userInfo.split(':')
+  checkEncoding(username, password.join(':'))
+  return {
+    nodes,
+    tls: protocol === 'rediss',
+    username: username === '' ? undefined : decodeURIComponent(username),
+    password: password.length === 0 ? undefined : decodeURIComponent(password.join(':')),
+    name,
+    shown: `${protocol}${mode}://${hosts}${name === '' ? '' : `/${name}`}`,
+  }
+}
+
+function checkEncoding(...texts: readonly string[]): void {
+  try {
+    texts.forEach(decodeURIComponent)
+  } catch {
+    throw new Error('the user name or password is not percent-encoded correctly')
+  }
+}

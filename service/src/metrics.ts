@@ -1,0 +1,68 @@
+// What is counted and measured, for Prometheus.
+import { PrometheusExporter, PrometheusSerializer } from '@opentelemetry/exporter-prometheus'
+import { AggregationType, MeterProvider } from '@opentelemetry/sdk-metrics'
+import type { SessionEvent } from 'holdfast'
+
+export interface Metrics {
+  /** A request was answered. */
+  answered(method: string, route: string, status: number, seconds: number): void
+  /** Something happened to a session. */
+  happened(event: SessionEvent): void
+  /** A client could not show who it is. */
+  clientRefused(): void
+  /** All of it, in Prometheus's text format. */
+  text(): Promise<string>
+}
+
+export function createMetrics(): Metrics {
+  const exporter = new PrometheusExporter({ preventServerStart: true })
+  const serializer = new PrometheusSerializer()
+  const provider = new MeterProvider({
+    readers: [exporter],
+    views: [
+      {
+        instrumentName: 'http_server_request_duration',
+        aggregation: { type: AggregationType.EXPLICIT_BUCKET_HISTOGRAM, options: { boundaries, recordMinMax: false } },
+      },
+    ],
+  })
+  const meter = provider.getMeter('holdfast')
+  const duration = meter.createHistogram('http_server_request_duration', {
+    unit: 's',
+    description: 'Time to answer a request',
+  })
+  const started = meter.createCounter('holdfast_sessions_started', { description: 'Sessions started' })
+  const ended = meter.createCounter('holdfast_sessions_ended', { description: 'Sessions ended before they expired' })
+  const refused = meter.createCounter('holdfast_tokens_refused', { description: 'Tokens that opened no session' })
+  const clients = meter.createCounter('holdfast_clients_refused', {
+    description: 'Calls with a wrong client id or secret',
+  })
+  const up = meter.createObservableGauge('holdfast_store_up', { description: '0 while the store does not answer' })
+  const memory = meter.createObservableGauge('process_resident_memory', { unit: 'By', description: 'Resident memory' })
+  const cpu = meter.createObservableCounter('process_cpu', { unit: 's', description: 'CPU time, user and system' })
+  let storeUp = 1
+  up.addCallback((result) => result.observe(storeUp))
+  memory.addCallback((result) => result.observe(process.memoryUsage.rss()))
+  cpu.addCallback((result) => result.observe((process.cpuUsage().user + process.cpuUsage().system) / 1e6))
+
+  return {
+    answered(method, route, status, seconds) {
+      duration.record(seconds, { method, route, status })
+    },
+    happened(event) {
+      if (event.type === 'started') started.add(1)
+      else if (event.type === 'ended') ended.add(event.ids.length, { reason: event.reason })
+      else if (event.type === 'refused') refused.add(1, { reason: event.reason })
+      else if (event.type === 'store-down') storeUp = 0
+      else if (event.type === 'store-up') storeUp = 1
+    },
+    clientRefused: () => clients.add(1),
+    async text() {
+      const { resourceMetrics } = await exporter.collect()
+      return serializer.serialize(resourceMetrics)
+    },
+  }
+}
+
+/** Seconds. Most answers take less than a millisecond. */
+const boundaries = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]

@@ -1,0 +1,35 @@
+// The OpenAPI document, made of the schemas that check the calls, and a page to read and try it.
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import { jsonSchemaTransform } from 'fastify-type-provider-zod'
+import type { App } from './server.ts'
+import { version } from './version.ts'
+
+export async function addOpenApi(app: App): Promise<void> {
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Holdfast session service',
+        version,
+        description: 'Starts, verifies and ends sessions. Errors are RFC 9457 problems; no answer may be cached.',
+        license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+      },
+      servers: [{ url: '/' }],
+      components: { securitySchemes: { client: { type: 'http', scheme: 'basic' } } },
+      security: [{ client: [] }],
+      tags: [
+        { name: 'sessions', description: 'Start, verify, look at, end' },
+        { name: 'data', description: 'What a session holds, section by section' },
+        { name: 'users', description: "A user's sessions and roles" },
+        { name: 'oauth', description: 'RFC 7662 and RFC 7009' },
+        { name: 'operation', description: 'Health and metrics' },
+      ],
+    },
+    transform: jsonSchemaTransform,
+  })
+  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true, uiConfig: { url: '/openapi.json' } })
+  app.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) =>
+    reply.type('application/json; charset=utf-8').send(JSON.stringify(app.swagger())),
+  )
+}
