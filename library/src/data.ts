@@ -51,7 +51,11 @@ export function sections(schemas: Schemas | undefined, maxBytes: number): Sectio
 
   function checkName(section: string): void {
     if (schemas !== undefined && !Object.hasOwn(schemas, section)) {
-      throw new DataError('data', section, `section '${section}' is not declared here; add it to 'data' of createSessions`)
+      throw new DataError(
+        'data',
+        section,
+        `section '${section}' is not declared here; add it to 'data' of createSessions`,
+      )
     }
     if (!sectionName.test(section)) throw new DataError('data', section, badName(section))
   }
@@ -68,7 +72,11 @@ export function sections(schemas: Schemas | undefined, maxBytes: number): Sectio
       const readBack = await validated(section, raw === undefined ? undefined : JSON.parse(raw))
       const changed = replace(data, section, raw)
       if (bytesBeyond(changed, maxBytes)) {
-        throw new DataError('data-too-large', section, `section '${section}' makes the session's data larger than ${maxBytes} bytes`)
+        throw new DataError(
+          'data-too-large',
+          section,
+          `section '${section}' makes the session's data larger than ${maxBytes} bytes`,
+        )
       }
       return { data: changed, value: readBack }
     },
@@ -93,10 +101,12 @@ function valueOf(data: string, section: string): unknown {
 
 function parse(data: string, section: string): Record<string, unknown> {
   try {
-    return JSON.parse(data) as Record<string, unknown>
+    const all: unknown = JSON.parse(data)
+    if (typeof all === 'object' && all !== null && !Array.isArray(all)) return all as Record<string, unknown>
   } catch {
-    throw new DataError('data', section, 'the stored data is not JSON; it was left as it is')
+    // Said below, together with what is JSON but no object.
   }
+  throw new DataError('data', section, 'the stored data is no JSON object; it was left as it is')
 }
 
 function stringify(section: string, value: unknown): string | undefined {
@@ -109,10 +119,9 @@ function stringify(section: string, value: unknown): string | undefined {
 
 function replace(data: string, section: string, raw: string | undefined): string {
   parse(data, section)
-  const parts = slices(data)
-  const at = parts.findLastIndex(([name]) => name === section)
-  if (raw === undefined) return at === -1 ? data : join(parts.toSpliced(at, 1))
-  return join(at === -1 ? [...parts, [section, raw]] : parts.with(at, [section, raw]))
+  // All of that name: of a member written twice the earlier one must not come to light.
+  const others = slices(data).filter(([name]) => name !== section)
+  return join(raw === undefined ? others : [...others, [section, raw]])
 }
 
 function join(parts: readonly (readonly [string, string])[]): string {
@@ -160,11 +169,14 @@ function bytesBeyond(text: string, limit: number): boolean {
 }
 
 function key(segment: unknown): PropertyKey {
-  return (typeof segment === 'object' && segment !== null ? (segment as { key: PropertyKey }).key : segment) as PropertyKey
+  return (
+    typeof segment === 'object' && segment !== null ? (segment as { key: PropertyKey }).key : segment
+  ) as PropertyKey
 }
 
 function explain(section: string, value: unknown, issues: readonly DataIssue[]): string {
-  if (value === undefined) return `section '${section}' is empty and its schema has no default; give it one, or make it optional`
+  if (value === undefined)
+    return `section '${section}' is empty and its schema has no default; give it one, or make it optional`
   const shown = issues.slice(0, 3).map(({ message, path }) => `${[section, ...path.map(String)].join('.')}: ${message}`)
   const more = issues.length > shown.length ? ` (and ${issues.length - shown.length} more)` : ''
   return `section '${section}' does not fit its schema: ${shown.join('; ')}${more}`
