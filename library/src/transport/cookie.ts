@@ -69,9 +69,12 @@ function skipBlanks(text: string, from: number, step: 1 | -1): number {
 
 function check(name: string, sameSite: string, partitioned: boolean, domain: string | undefined): void {
   if (!/^[!#$%&'*+.^_`|~\w-]{1,128}$/.test(name)) throw new ConfigError(`cookie name: '${name}' is no token (RFC 6265)`)
-  if (!['lax', 'strict', 'none'].includes(sameSite)) throw new ConfigError(`sameSite: expected lax, strict or none, got '${sameSite}'`)
+  if (!['lax', 'strict', 'none'].includes(sameSite))
+    throw new ConfigError(`sameSite: expected lax, strict or none, got '${sameSite}'`)
   if (sameSite === 'none' && !partitioned) throw new ConfigError("sameSite: 'none' needs partitioned: true")
   if (domain === undefined) return
-  if (!/^[a-z\d]([a-z\d.-]*[a-z\d])?$/i.test(domain)) throw new ConfigError(`domain: '${domain}' is no domain name`)
-  if (/^__host-/i.test(name)) throw new ConfigError('domain: a __Host- cookie has none; choose a name such as __Secure-session')
+  if (!/^[a-z\d]([a-z\d.-]{0,251}[a-z\d])?$/i.test(domain))
+    throw new ConfigError(`domain: '${domain}' is no domain name`)
+  if (/^__host-/i.test(name))
+    throw new ConfigError('domain: a __Host- cookie has none; choose a name such as __Secure-session')
 }
