@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The `holdfast` command.
 import { UsageError, print, type Command } from './cli/command.ts'
+import { oldestNode, runsOn } from './node-version.ts'
 import { StartError } from './start-error.ts'
 
 const commands: Record<string, () => Promise<Command>> = {
@@ -14,6 +15,8 @@ const commands: Record<string, () => Promise<Command>> = {
 process.exit(await main(process.argv.slice(2)))
 
 async function main([name, ...args]: readonly string[]): Promise<number> {
+  if (!runsOn(process.version))
+    return complain(1, `this is Node ${process.version}: upgrade it to ${oldestNode} or newer`)
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
     print(await overview())
     return name === undefined ? 2 : 0

@@ -16,18 +16,18 @@ export interface Metrics {
 
 export function createMetrics(): Metrics {
   const exporter = new PrometheusExporter({ preventServerStart: true })
-  const serializer = new PrometheusSerializer()
+  const serializer = new PrometheusSerializer(undefined, false, undefined, true, true)
   const provider = new MeterProvider({
     readers: [exporter],
     views: [
       {
-        instrumentName: 'http_server_request_duration',
+        instrumentName: 'http_server_request_duration_seconds',
         aggregation: { type: AggregationType.EXPLICIT_BUCKET_HISTOGRAM, options: { boundaries, recordMinMax: false } },
       },
     ],
   })
   const meter = provider.getMeter('holdfast')
-  const duration = meter.createHistogram('http_server_request_duration', {
+  const duration = meter.createHistogram('http_server_request_duration_seconds', {
     unit: 's',
     description: 'Time to answer a request',
   })
@@ -38,8 +38,14 @@ export function createMetrics(): Metrics {
     description: 'Calls with a wrong client id or secret',
   })
   const up = meter.createObservableGauge('holdfast_store_up', { description: '0 while the store does not answer' })
-  const memory = meter.createObservableGauge('process_resident_memory', { unit: 'By', description: 'Resident memory' })
-  const cpu = meter.createObservableCounter('process_cpu', { unit: 's', description: 'CPU time, user and system' })
+  const memory = meter.createObservableGauge('process_resident_memory_bytes', {
+    unit: 'By',
+    description: 'Resident memory',
+  })
+  const cpu = meter.createObservableCounter('process_cpu_seconds', {
+    unit: 's',
+    description: 'CPU time, user and system',
+  })
   let storeUp = 1
   up.addCallback((result) => result.observe(storeUp))
   memory.addCallback((result) => result.observe(process.memoryUsage.rss()))

@@ -1,4 +1,147 @@
-// `holdfast doctor`: what is wrong, and what to do about it.
-import type { Command } from './command.ts'
+// `holdfast doctor`: what is wrong with this installation, and what to do about each finding.
+import { statSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { adminSecretFile } from '../data-folder.ts'
+import { openEngine, type Engine, type Finding } from '../engines/engine.ts'
+import { checkFormat, format, readFormat } from '../format.ts'
+import { oldestNode, runsOn } from '../node-version.ts'
+import { readSettings, type Settings } from '../settings.ts'
+import { StartError } from '../start-error.ts'
+import { print, type Command } from './command.ts'
 
-export const doctor: Command = { summary: 'check the installation, and say what to do', help: '', run: async () => 1 }
+export const doctor: Command = {
+  summary: 'check the installation, and say what to do',
+  help: `holdfast doctor [--json]
+
+Checks settings, Node, the data folder and the admin secret (who can read them), the store (reachable, how fast, its
+format, whether it may drop sessions) and its clock. Changes nothing. Exits with 1 when something wants to be done.`,
+
+  async run(args) {
+    const { values } = parseArgs({ args: [...args], options: { json: { type: 'boolean' } } })
+    const findings = await examine(process.env)
+    if (values.json === true) print(JSON.stringify(findings, null, 2))
+    else for (const finding of findings) print(described(finding))
+    return findings.every(({ ok }) => ok) ? 0 : 1
+  },
+}
+
+function described({ what, ok, found, advice }: Finding): string {
+  return `${ok ? 'ok ' : '!! '} ${what}: ${found}${advice === null ? '' : `\n      ${advice}`}`
+}
+
+/** All that can be told; what depends on something that is wrong is left out. */
+export async function examine(env: NodeJS.ProcessEnv): Promise<readonly Finding[]> {
+  const findings: Finding[] = [nodeVersion()]
+  let settings: Settings
+  try {
+    settings = readSettings(env)
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error
+    return [...findings, ...error.problems.map((problem) => wrong('setting', ...splitAdvice(problem)))]
+  }
+  findings.push(right('settings', `store ${settings.store.shown}, address ${settings.host}:${settings.port}`))
+  findings.push(...folder(settings))
+  findings.push(...(await store(settings)))
+  return findings
+}
+
+function nodeVersion(): Finding {
+  const { version } = process
+  return runsOn(version)
+    ? right('Node', version)
+    : wrong('Node', version, `Holdfast runs on Node ${oldestNode} or newer: upgrade it`)
+}
+
+function folder(settings: Settings): Finding[] {
+  const { dataFolder } = settings
+  const findings = [mode('data folder', dataFolder, 0o700)]
+  if (settings.adminSecret === null) findings.push(mode('admin secret', adminSecretFile(settings), 0o600))
+  return findings
+}
+
+/** Neither the group nor others may do anything with it. */
+function mode(what: string, path: string, best: number): Finding {
+  let found: number
+  try {
+    found = statSync(path).mode & 0o777
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') return right(what, `${path} is made when it is first wanted`)
+    return wrong(
+      what,
+      `${path} can't be looked at (${code})`,
+      'name another folder with HOLDFAST_DATA, or make it accessible',
+    )
+  }
+  const shown = `${found.toString(8).padStart(4, '0')} ${path}`
+  if ((found & 0o077) === 0) return right(what, shown)
+  return wrong(what, shown, `others on this machine can read or change it: chmod ${best.toString(8)} '${path}'`)
+}
+
+async function store(settings: Settings): Promise<readonly Finding[]> {
+  const { store: url } = settings
+  if (url.kind === 'sqlite' && statSync(url.path, { throwIfNoEntry: false }) === undefined) {
+    return [right('store', `${url.path} is made when the service starts`)]
+  }
+  let engine: Engine
+  try {
+    engine = await openEngine(url)
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error
+    return error.problems.map((problem) => wrong('store', ...splitAdvice(problem)))
+  }
+  try {
+    return [await roundTrip(engine), await storeFormat(engine), ...(await engine.inspect())]
+  } catch (error) {
+    return [
+      wrong('store', `failed while it was examined: ${(error as Error).message}`, 'see that it runs, then ask again'),
+    ]
+  } finally {
+    await engine.close()
+  }
+}
+
+const asks = 5
+const slowMs = 20
+
+async function roundTrip({ sessions }: Engine): Promise<Finding> {
+  const times: number[] = []
+  for (let i = 0; i < asks; i++) {
+    const began = performance.now()
+    await sessions.get('A'.repeat(22))
+    times.push(performance.now() - began)
+  }
+  const median = times.toSorted((a, b) => a - b)[asks >> 1]!
+  const shown = `answers, in ${median.toFixed(2)} ms`
+  if (median <= slowMs) return right('store', shown)
+  return wrong(
+    'store',
+    shown,
+    'every request waits that long: bring the store nearer, or see what else it is busy with',
+  )
+}
+
+async function storeFormat({ clients }: Engine): Promise<Finding> {
+  const found = await readFormat(clients)
+  if (found === null) return right('format', 'none yet; it is marked when the service starts')
+  try {
+    checkFormat(found)
+  } catch (error) {
+    return wrong('format', ...splitAdvice((error as Error).message))
+  }
+  return right('format', `${found} (this Holdfast knows ${format})`)
+}
+
+function right(what: string, found: string): Finding {
+  return { what, ok: true, found, advice: null }
+}
+
+function wrong(what: string, found: string, advice: string | null): Finding {
+  return { what, ok: false, found, advice }
+}
+
+/** What went wrong and what to do stand on both sides of the last colon with a space. */
+function splitAdvice(problem: string): [found: string, advice: string | null] {
+  const at = problem.lastIndexOf(': ')
+  return at === -1 ? [problem, null] : [problem.slice(0, at), problem.slice(at + 2)]
+}

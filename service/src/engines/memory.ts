@@ -10,7 +10,7 @@ export function memoryEngine(): Engine {
       return [
         {
           what: 'store in memory',
-          ok: false,
+          ok: true,
           found: 'sessions and clients are lost when the service stops, and not shared between replicas',
           advice: 'unset HOLDFAST_STORE to keep them in a file, or set it to a redis:// URL',
         },
