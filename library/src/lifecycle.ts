@@ -1,6 +1,5 @@
 // How a session begins, changes, is replaced and ends in the store.
 import type { Credentials } from './credentials/credentials.ts'
-import { noData } from './data.ts'
 import { ConflictError, LimitError, SessionGoneError } from './errors.ts'
 import type { EndReason, SessionEvent } from './events.ts'
 import { encodeIdentity, type Identity } from './identity.ts'
@@ -28,25 +27,34 @@ export interface LifecycleOptions {
   readonly emit: (event: SessionEvent) => void
 }
 
-/** What a new session begins with. */
-export interface Beginning {
-  readonly userId: string | null
+/** What a session is about. */
+export interface Content {
   readonly identity: Identity
   readonly data: string
+}
+
+/** What a new session begins with. */
+export interface Beginning extends Content {
+  readonly userId: string | null
   /** The session it will take the place of, which does not count against the limit. */
   readonly replaces: string | null
 }
 
 export interface Lifecycle {
   begin(o: Beginning): Promise<{ record: SessionRecord; token: string }>
-  /** Writes `change(record)`, again on the newest record when somebody else wrote first. `SessionGoneError`, `ConflictError`. */
-  change(record: SessionRecord, change: (current: SessionRecord) => Promise<Change>): Promise<SessionRecord>
-  /** Ends `old` and answers `fresh` with what `carry` takes from the last state of `old`: no acknowledged change is lost. */
-  replace(old: SessionRecord, fresh: SessionRecord, carry: (data: string) => string): Promise<SessionRecord>
+  /** Writes what `make(record)` changes, again on the newest record when somebody else wrote first. `SessionGoneError`, `ConflictError`. */
+  change(record: SessionRecord, make: Make): Promise<SessionRecord>
+  /**
+   * Ends `old`, out of which `fresh` was made, and answers `fresh` as `take` makes it of the last state of `old`: no
+   * acknowledged change is lost, neither of data nor of roles. `take(null)` when somebody else ended `old`.
+   */
+  replace(old: SessionRecord, fresh: SessionRecord, take: Take): Promise<SessionRecord>
   /** The ids that were alive. */
   end(ids: readonly string[], userId: string | null, reason: EndReason): Promise<readonly string[]>
 }
 
+type Make = (current: SessionRecord) => Promise<Change>
+type Take = (last: SessionRecord | null) => Content
 export type Change = Partial<Omit<SessionRecord, 'id' | 'version'>>
 
 const maxAttempts = 100
@@ -59,7 +67,8 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
   const { store, credentials, policy, limit, now, emit } = o
   let beginnings = 0
 
-  async function begin({ userId, identity, data, replaces }: Beginning): Promise<{ record: SessionRecord; token: string }> {
+  async function begin(beginning: Beginning): Promise<{ record: SessionRecord; token: string }> {
+    const { userId, identity, data, replaces } = beginning
     sweepNowAndThen()
     const encoded = encodeIdentity(identity)
     for (let attempt = 1; ; attempt++) {
@@ -112,7 +121,11 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
    * Everyone lists after its own write, so whoever comes last sees all: what it leaves is within the limit. `false`: this
    * one had to give way.
    */
-  async function settleLimit({ perUser, whenReached }: Limit, record: SessionRecord, replaces: string | null): Promise<boolean> {
+  async function settleLimit(
+    { perUser, whenReached }: Limit,
+    record: SessionRecord,
+    replaces: string | null,
+  ): Promise<boolean> {
     const all = (await store.listByUser(record.userId!)).filter(({ id }) => id !== replaces)
     if (all.length <= perUser) return true
     if (whenReached === 'refuse') {
@@ -121,11 +134,12 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
     }
     // The same order for everyone, so that two sign-ins at once don't end each other.
     const newestFirst = all.toSorted((a, b) => b.createdAt - a.createdAt || (a.id < b.id ? 1 : -1))
-    await end(newestFirst.slice(perUser).map(({ id }) => id), record.userId, 'limit')
+    const tooMany = newestFirst.slice(perUser).map(({ id }) => id)
+    await end(tooMany, record.userId, 'limit')
     return true
   }
 
-  async function change(first: SessionRecord, make: (current: SessionRecord) => Promise<Change>): Promise<SessionRecord> {
+  async function change(first: SessionRecord, make: Make): Promise<SessionRecord> {
     let current = first
     for (let attempt = 1; ; attempt++) {
       const record = { ...current, ...(await make(current)), version: current.version + 1 }
@@ -142,18 +156,19 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
     return record
   }
 
-  function replace(old: SessionRecord, fresh: SessionRecord, carry: (data: string) => string): Promise<SessionRecord> {
-    return orUndo(fresh, takeOver(old, fresh, carry))
+  function replace(old: SessionRecord, fresh: SessionRecord, take: Take): Promise<SessionRecord> {
+    return orUndo(fresh, takeOver(old, fresh, take))
   }
 
-  async function takeOver(old: SessionRecord, fresh: SessionRecord, carry: (data: string) => string): Promise<SessionRecord> {
+  async function takeOver(old: SessionRecord, fresh: SessionRecord, take: Take): Promise<SessionRecord> {
     let last: SessionRecord | null = old
     let result = fresh
     // An expired record is a conditional delete: who wrote meanwhile makes it fail, who writes later finds nothing.
     while (last !== null && !(await store.put({ ...last, expiresAt: 0, version: last.version + 1 }, last.version))) {
       last = await store.get(old.id)
-      // What an ended session held is not brought back.
-      result = await change(result, async () => ({ data: last === null ? noData : carry(last.data) }))
+      const { identity, data } = take(last)
+      const expiresAt = policy.expiresAt(fresh.createdAt, fresh.seenAt, identity.remembered)
+      result = await change(result, async () => ({ identity: encodeIdentity(identity), data, expiresAt }))
     }
     if (last !== null) emit({ type: 'ended', ids: [old.id], userId: old.userId, reason: 'replaced' })
     return result

@@ -13,7 +13,15 @@ import { policy, type Lifetime } from './policy.ts'
 import { grants, type Roles } from './roles.ts'
 import type { Session, SignInOptions } from './session.ts'
 import type { SessionRecord, Store, SweepableStore } from './store.ts'
-import { checkUserId, identityOf, nobody, remembered, StoredSession, type Reply, type SessionContext } from './stored-session.ts'
+import {
+  checkUserId,
+  identityOf,
+  nobody,
+  remembered,
+  StoredSession,
+  type Reply,
+  type SessionContext,
+} from './stored-session.ts'
 import { duplicate, type Exchange, type Transport } from './transport/transport.ts'
 
 /** All the sessions of a system. Every call rejects with `StoreUnavailableError` when the store can't answer in time. */
@@ -110,7 +118,14 @@ export function storedSessions<S extends Schemas>(
   const limit = o.limit ?? null
   const life = lifecycle({ store, sweepable, credentials, policy: rules, limit, now, random, emit })
   const parts = sections(o.data, o.maxDataBytes ?? 65_536)
-  const context: SessionContext = { lifecycle: life, sections: parts, policy: rules, grants: grants(o.roles ?? {}), now, emit }
+  const context: SessionContext = {
+    lifecycle: life,
+    sections: parts,
+    policy: rules,
+    grants: grants(o.roles ?? {}),
+    now,
+    emit,
+  }
 
   async function openRequest(exchange: Exchange): Promise<Session<Data>> {
     const header = (name: string) => exchange.header(name)
@@ -122,7 +137,8 @@ export function storedSessions<S extends Schemas>(
       token = token === null ? extracted : duplicate
       carrier = transport
     }
-    if (!isSafe(exchange.method) && (token === null || carrier.ambient)) refuseCrossSite(header, token !== null, trusted)
+    if (!isSafe(exchange.method) && (token === null || carrier.ambient))
+      refuseCrossSite(header, token !== null, trusted)
     if (token === null) return new StoredSession<Data>(context, null, { exchange, transport: carrier }, null)
     const session = await openToken(token, { exchange, transport: carrier })
     if (session.id !== null) exchange.dependsOn(carrier.reads)
@@ -163,7 +179,8 @@ export function storedSessions<S extends Schemas>(
       const device = describe(browser, system, options.address ?? null)
       const identity = identityOf(rules, options, { ...nobody, client: options.client ?? null }, device)
       let data = noData
-      for (const [section, value] of Object.entries(options.data ?? {})) data = (await parts.write(data, section, value)).data
+      for (const [section, value] of Object.entries(options.data ?? {}))
+        data = (await parts.write(data, section, value)).data
       const { record, token } = await life.begin({ userId, identity, data, replaces: null })
       if (userId !== null) emit({ type: 'signed-in', id: record.id, userId, replaced: null })
       return { session: new StoredSession<Data>(context, record, null, null), token }
@@ -195,11 +212,19 @@ export function storedSessions<S extends Schemas>(
     },
 
     async setRoles(userId, roles) {
-      const records = await store.listByUser(userId)
-      const changed = await Promise.all(records.map((record) => life.change(record, withRoles(roles)).catch(unlessGone)))
-      const ids = changed.filter((record) => record !== null).map(({ id }) => id)
-      for (const id of ids) emit({ type: 'roles-changed', id, userId, roles })
-      return ids.length
+      const changed = new Set<string>()
+      let vanished: boolean
+      do {
+        const records = await store.listByUser(userId)
+        const written = await Promise.all(
+          records.map((record) => life.change(record, withRoles(roles)).catch(unlessGone)),
+        )
+        for (const record of written) if (record !== null) changed.add(record.id)
+        // One that was replaced meanwhile may have handed its old roles on to a session that was not yet listed.
+        vanished = written.includes(null)
+      } while (vanished)
+      for (const id of changed) emit({ type: 'roles-changed', id, userId, roles })
+      return changed.size
     },
   }
 }
@@ -233,14 +258,17 @@ function observed(onEvent: ((event: SessionEvent) => void) | undefined): (event:
 }
 
 function checkOptions({ store, limit, maxDataBytes }: SessionsOptions<Schemas>): void {
-  if (typeof store?.put !== 'function') throw new ConfigError('store: required, such as memoryStore() or redisStore(client)')
+  if (typeof store?.put !== 'function')
+    throw new ConfigError('store: required, such as memoryStore() or redisStore(client)')
   if (limit !== undefined) {
-    if (!Number.isInteger(limit.perUser) || limit.perUser < 1) throw new ConfigError('limit.perUser: expected 1 or more')
+    if (!Number.isInteger(limit.perUser) || limit.perUser < 1)
+      throw new ConfigError('limit.perUser: expected 1 or more')
     if (!['end-oldest', 'refuse'].includes(limit.whenReached)) {
       throw new ConfigError("limit.whenReached: expected 'end-oldest' or 'refuse'")
     }
   }
-  if (maxDataBytes !== undefined && !(maxDataBytes >= 2)) throw new ConfigError('maxDataBytes: expected a number of bytes')
+  if (maxDataBytes !== undefined && !(maxDataBytes >= 2))
+    throw new ConfigError('maxDataBytes: expected a number of bytes')
 }
 
 function checkOrigin(origin: string): string {

@@ -5,7 +5,7 @@ import { AccessError, ConfigError, CredentialError, SessionGoneError } from './e
 import type { RefusedReason, SessionEvent } from './events.ts'
 import { decodeIdentity, type Identity } from './identity.ts'
 import { milliseconds, type Duration } from './internal/duration.ts'
-import type { Lifecycle } from './lifecycle.ts'
+import type { Content, Lifecycle } from './lifecycle.ts'
 import type { Policy } from './policy.ts'
 import type { Grants } from './roles.ts'
 import type { Requirement, Session, SignInOptions } from './session.ts'
@@ -162,15 +162,17 @@ export class StoredSession<Data> implements Session<Data> {
   }
 
   async #beginUser(userId: string, o: SignInOptions<Data>): Promise<{ token: string }> {
-    const { lifecycle } = this.#context
+    const { lifecycle, policy } = this.#context
     const old = this.#record
-    const kept = old?.userId === userId ? this.#who! : nobody
-    const identity = identityOf(this.#context.policy, o, kept, this.#deviceNow())
-    const carried = old === null || old.userId === null || old.userId === userId ? o.carry : (o.carry ?? [])
-    const carry = (data: string) => (carried === undefined ? data : pick(data, carried))
-    const beginning = { userId, identity, data: carry(old?.data ?? noData), replaces: old?.id ?? null }
-    const { record: fresh, token } = await lifecycle.begin(beginning)
-    const record = old === null ? fresh : await lifecycle.replace(old, fresh, carry)
+    const device = this.#deviceNow()
+    const carry = o.carry ?? (old === null || old.userId === null || old.userId === userId ? null : [])
+    // What an ended session held is not brought back.
+    const take = (last: SessionRecord | null): Content => ({
+      identity: identityOf(policy, o, last?.userId === userId ? decodeIdentity(last.identity) : nobody, device),
+      data: last === null ? noData : carry === null ? last.data : pick(last.data, carry),
+    })
+    const { record: fresh, token } = await lifecycle.begin({ userId, ...take(old), replaces: old?.id ?? null })
+    const record = old === null ? fresh : await lifecycle.replace(old, fresh, take)
     this.#adopt(record, token)
     this.#context.emit({ type: 'signed-in', id: record.id, userId, replaced: old?.id ?? null })
     return { token }

@@ -21,10 +21,13 @@ export interface System<Data> {
   browser(): Browser<Data>
 }
 
-/** Sessions as an application would make them, on a memory store, in a world of their own. */
-export function system<const S extends Schemas>(o: Partial<SessionsOptions<S>> = {}): System<DataOf<S>> {
+/** Sessions as an application would make them, on a memory store (seen through `through`), in a world of their own. */
+export function system<const S extends Schemas>(
+  o: Partial<SessionsOptions<S>> = {},
+  through: (store: Store) => Store = (store) => store,
+): System<DataOf<S>> {
   const clock = fakeClock()
-  const store = o.store ?? memoryStore({ clock })
+  const store = through(o.store ?? memoryStore({ clock }))
   const events: SessionEvent[] = []
   const onEvent = (event: SessionEvent) => void events.push(event)
   const sessions = createSessions<S>({ now: clock.now, random: fakeRandom(), onEvent, ...o, store })
@@ -135,14 +138,13 @@ export function around(
   } as unknown as Store
 }
 
-/** A store that remembers what it was asked. */
-export function counted(store: Store): Store & { readonly calls: (keyof Store)[] } {
-  const calls: (keyof Store)[] = []
-  const counting = around(store, (call, run) => {
-    calls.push(call)
-    return run()
-  })
-  return Object.assign(counting, { calls })
+/** Notes in `calls` what the store is asked. */
+export function counting(calls: (keyof Store)[]): (store: Store) => Store {
+  return (store) =>
+    around(store, (call, run) => {
+      calls.push(call)
+      return run()
+    })
 }
 
 export function record(o: Partial<SessionRecord> = {}): SessionRecord {
