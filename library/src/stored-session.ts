@@ -39,7 +39,12 @@ export class StoredSession<Data> implements Session<Data> {
   /** A write under way that makes `#record` newer. */
   #pending: Promise<unknown> | null = null
 
-  constructor(context: SessionContext, record: SessionRecord | null, reply: Reply | null, refused: RefusedReason | null) {
+  constructor(
+    context: SessionContext,
+    record: SessionRecord | null,
+    reply: Reply | null,
+    refused: RefusedReason | null,
+  ) {
     this.#context = context
     this.#record = record
     this.#reply = reply
@@ -97,7 +102,8 @@ export class StoredSession<Data> implements Session<Data> {
   require(what: string | Requirement): void {
     const { permission, within, acr, amr } = typeof what === 'string' ? { permission: what } : what
     if (this.userId === null) throw this.#denied('unauthenticated', 'sign in first')
-    if (permission !== undefined && !this.can(permission)) throw this.#denied('forbidden', `missing permission: ${permission}`)
+    if (permission !== undefined && !this.can(permission))
+      throw this.#denied('forbidden', `missing permission: ${permission}`)
     if (within !== undefined && !this.authenticatedWithin(within)) {
       throw this.#denied('authentication-too-old', `sign in again: this needs an authentication within ${within}`)
     }
@@ -126,13 +132,15 @@ export class StoredSession<Data> implements Session<Data> {
     if (this.#record === null) return this.#pend(this.#beginGuest(section, fn))
     const { lifecycle, policy, now } = this.#context
     let value: unknown
-    this.#record = await lifecycle.change(this.#record, async (current) => {
+    const changed = await lifecycle.change(this.#record, async (current) => {
       const made = await this.#make(current.data, section, fn)
       value = made.value
       const at = now()
-      const expiresAt = policy.expiresAt(current.createdAt, at, remembered(current))
-      return { data: made.data, seenAt: at, expiresAt }
+      // The store may not have noticed, and `fn` takes its time: what has expired must not be extended.
+      if (!policy.live(current, at, () => remembered(current))) throw new SessionGoneError('the session has expired')
+      return { data: made.data, seenAt: at, expiresAt: policy.expiresAt(current.createdAt, at, remembered(current)) }
     })
+    this.#renew(changed)
     return value as Data[K]
   }
 
@@ -149,7 +157,12 @@ export class StoredSession<Data> implements Session<Data> {
     }
     const made = await this.#make(noData, section, fn)
     const identity = { ...nobody, device: this.#deviceNow() }
-    const { record, token } = await this.#context.lifecycle.begin({ userId: null, identity, data: made.data, replaces: null })
+    const { record, token } = await this.#context.lifecycle.begin({
+      userId: null,
+      identity,
+      data: made.data,
+      replaces: null,
+    })
     this.#adopt(record, token)
     return made.value as never
   }
@@ -180,6 +193,10 @@ export class StoredSession<Data> implements Session<Data> {
 
   async end(): Promise<void> {
     while (this.#pending !== null) await this.#pending.catch(ignore)
+    return this.#pend(this.#finish())
+  }
+
+  async #finish(): Promise<void> {
     const record = this.#record
     if (record !== null) await this.#context.lifecycle.end([record.id], record.userId, 'signed-out')
     this.#record = null
@@ -192,7 +209,7 @@ export class StoredSession<Data> implements Session<Data> {
   touch(write: Promise<SessionRecord | null>): void {
     this.#pend(
       write.then((touched) => {
-        if (touched !== null) this.#record = touched
+        if (touched !== null) this.#renew(touched)
       }),
     ).catch((cause: unknown) => this.#context.emit({ type: 'touch-failed', id: this.id!, cause }))
   }
@@ -202,6 +219,13 @@ export class StoredSession<Data> implements Session<Data> {
       this.#pending = null
     })
     return this.#pending as Promise<T>
+  }
+
+  /** Answers may come late: only a newer state of the same session counts. */
+  #renew(record: SessionRecord): void {
+    if (this.#record?.id !== record.id || this.#record.version > record.version) return
+    this.#record = record
+    this.#identity = null
   }
 
   #adopt(record: SessionRecord, token: string): void {
@@ -223,7 +247,10 @@ export class StoredSession<Data> implements Session<Data> {
   /** Checked before anything is written: a credential nobody receives would sign the user out. */
   #checkDeliverable(): void {
     if (this.#reply?.transport.ambient === true && this.#reply.exchange.headersSent) {
-      throw new CredentialError('undeliverable', 'the response has begun: sign in, or write guest data, before answering')
+      throw new CredentialError(
+        'undeliverable',
+        'the response has begun: sign in, or write guest data, before answering',
+      )
     }
   }
 
