@@ -14,12 +14,15 @@ export interface Place {
   readonly tag: Uint8Array
 }
 
-/** By five bytes of SHA-256: two name the bucket, three tell apart the users in it. Users who share all five are told apart by their records. */
+/**
+ * By five bytes of SHA-256: of the first two 15 bits name the bucket, three tell apart the users in it. Users who share all of that are told apart
+ * by their records. The number of buckets is part of the format: docs/decisions/004-redis-user-index.md says why it is 32,768.
+ */
 export async function placeOf(userId: string): Promise<Place> {
   const hash = await sha256(userId)
   const bytes = room(6)
   writeBase64url(bytes, hash.slice(0, 8), 0, 6)
-  const bucket = (bytes[0]! * 256 + bytes[1]!).toString(16).padStart(4, '0')
+  const bucket = ((bytes[0]! * 256 + bytes[1]!) >> 1).toString(16).padStart(4, '0')
   return { bucket, tag: bytes.subarray(2, 5) }
 }
 
