@@ -31,7 +31,7 @@ const service = spawn(
     stdio: ['ignore', openSync(join(folder, 'log'), 'w'), 'pipe'],
   },
 )
-await once(service.stderr, 'data')
+await once(service.stderr!, 'data')
 
 // Where they run decides nothing but who disturbs whom: Redis and the load share the other core.
 spawnSync('taskset', ['-cp', '1', String(redis.pid)])

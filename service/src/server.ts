@@ -9,10 +9,11 @@ import type { FindClient } from './clients.ts'
 import { addBodies, validate } from './http/bodies.ts'
 import { addAuthentication } from './http/hooks.ts'
 import type { FailureLimits } from './http/limits.ts'
-import { addRefusals, answerBrokenRequest } from './http/refusals.ts'
+import { addRefusals, answerBrokenRequest, sendProblem } from './http/refusals.ts'
 import type { Logger } from './logs.ts'
 import type { Metrics } from './metrics.ts'
 import { addOpenApi } from './openapi.ts'
+import { asProblem } from './problems.ts'
 import { dataRoutes } from './routes/data.ts'
 import { healthRoutes } from './routes/health.ts'
 import { oauthRoutes } from './routes/oauth.ts'
@@ -60,6 +61,7 @@ export async function createServer(service: Service): Promise<App> {
     return503OnClosing: false,
     routerOptions: { maxParamLength: 4096 },
     clientErrorHandler: (error: Error & { code?: string }, socket: Socket) => answerBrokenRequest(error, socket),
+    frameworkErrors: (error, request, reply) => sendProblem(asProblem(error), request, reply, service.logger),
     genReqId: requestIds(),
   }).withTypeProvider<ZodTypeProvider>()
 

@@ -62,7 +62,7 @@ export function caller(url: string): Caller {
     if (body !== null && !headers.has('content-type')) {
       headers.set('content-type', o.form === undefined ? 'application/json' : 'application/x-www-form-urlencoded')
     }
-    const response = await fetch(`${url}${path}`, { method, headers, body: body as BodyInit | null })
+    const response = await fetch(`${url}${path}`, { method, headers, body: body as RequestInit['body'] & {} })
     const text = await response.text()
     const isJson = response.headers.get('content-type')?.includes('json') === true && text !== ''
     const answer = {

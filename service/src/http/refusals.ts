@@ -33,14 +33,23 @@ export function addRefusals(app: App, logger: Logger): void {
   })
 
   function send(problem: Problem, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-    // Why it failed is for the log; what the caller sent is not.
-    if (problem.status === 500) logger.error({ id: request.id, err: problem.cause }, 'failed')
-    reply.code(problem.status).headers(problem.headers).header('cache-control', 'no-store')
-    const { form } = request.routeOptions.config
-    const body =
-      form === true ? { error: oauthError(problem), error_description: problem.message, ...problem.toJSON() } : problem
-    return reply.type(form === true ? 'application/json; charset=utf-8' : problemType).send(JSON.stringify(body))
+    return sendProblem(problem, request, reply, logger)
   }
+}
+
+export function sendProblem(
+  problem: Problem,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  logger: Logger,
+): FastifyReply {
+  // Why it failed is for the log; what the caller sent is not.
+  if (problem.status === 500) logger.error({ id: request.id, err: problem.cause }, 'failed')
+  reply.code(problem.status).headers(problem.headers).header('cache-control', 'no-store')
+  // A path that can't be decoded has no route.
+  const form = request.routeOptions?.config?.form === true
+  const body = form ? { error: oauthError(problem), error_description: problem.message, ...problem.toJSON() } : problem
+  return reply.type(form ? 'application/json; charset=utf-8' : problemType).send(JSON.stringify(body))
 }
 
 /** RFC 6749, section 5.2. */
