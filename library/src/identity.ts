@@ -1,5 +1,6 @@
 // Identity ⇄ the identity string of a record. Keys are one letter and defaults left out: it is stored once per session.
 import { describe, type Device } from './device.ts'
+import type { SessionRecord } from './store.ts'
 
 export interface Identity {
   readonly roles: readonly string[]
@@ -40,6 +41,11 @@ export function decodeIdentity(identity: string): Identity {
     remembered: stored.l === 1,
     client: stored.k ?? null,
   }
+}
+
+/** Whether the longer limits of `remember` hold for this record. */
+export function remembered({ identity }: SessionRecord): boolean {
+  return decodeIdentity(identity).remembered
 }
 
 interface Stored {

@@ -2,7 +2,7 @@
 import type { Credentials } from './credentials/credentials.ts'
 import { ConflictError, LimitError, SessionGoneError } from './errors.ts'
 import type { EndReason, SessionEvent } from './events.ts'
-import { encodeIdentity, type Identity } from './identity.ts'
+import { encodeIdentity, remembered, type Identity } from './identity.ts'
 import type { Policy } from './policy.ts'
 import type { SessionRecord, Store, SweepableStore } from './store.ts'
 
@@ -108,8 +108,14 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
   }
 
   async function refuseAtLimit({ perUser }: Limit, userId: string, replaces: string | null): Promise<void> {
-    const others = (await store.listByUser(userId)).filter(({ id }) => id !== replaces)
+    const others = await counted(userId, replaces)
     if (others.length >= perUser) throw atLimit(userId)
+  }
+
+  async function counted(userId: string, replaces: string | null): Promise<readonly SessionRecord[]> {
+    const at = now()
+    const records = await store.listByUser(userId)
+    return records.filter((record) => record.id !== replaces && policy.live(record, at, () => remembered(record)))
   }
 
   function atLimit(userId: string): LimitError {
@@ -126,7 +132,7 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
     record: SessionRecord,
     replaces: string | null,
   ): Promise<boolean> {
-    const all = (await store.listByUser(record.userId!)).filter(({ id }) => id !== replaces)
+    const all = await counted(record.userId!, replaces)
     if (all.length <= perUser) return true
     if (whenReached === 'refuse') {
       await store.delete([record.id])

@@ -5,7 +5,7 @@ import { noData, sections, type DataOf, type Schemas } from './data.ts'
 import { describe, parseUserAgent, type Device } from './device.ts'
 import { ConfigError, SessionGoneError } from './errors.ts'
 import type { RefusedReason, SessionEvent } from './events.ts'
-import { decodeIdentity, encodeIdentity } from './identity.ts'
+import { decodeIdentity, encodeIdentity, remembered } from './identity.ts'
 import { milliseconds, type Duration } from './internal/duration.ts'
 import { guarded } from './internal/guarded.ts'
 import { lifecycle, type Change, type Limit } from './lifecycle.ts'
@@ -13,15 +13,7 @@ import { policy, type Lifetime } from './policy.ts'
 import { grants, type Roles } from './roles.ts'
 import type { Session, SignInOptions } from './session.ts'
 import type { SessionRecord, Store, SweepableStore } from './store.ts'
-import {
-  checkUserId,
-  identityOf,
-  nobody,
-  remembered,
-  StoredSession,
-  type Reply,
-  type SessionContext,
-} from './stored-session.ts'
+import { checkUserId, identityOf, nobody, StoredSession, type Reply, type SessionContext } from './stored-session.ts'
 import { duplicate, type Exchange, type Transport } from './transport/transport.ts'
 
 /** All the sessions of a system. Every call rejects with `StoreUnavailableError` when the store can't answer in time. */
@@ -102,11 +94,11 @@ export function storedSessions<S extends Schemas>(
   o: SessionsOptions<S> & { transport: Transport | readonly Transport[]; credentials: Credentials },
 ): Sessions<DataOf<S>> {
   type Data = DataOf<S>
+  checkOptions(o)
   const { credentials, now = Date.now, random = randomBytes } = o
   const transports = [o.transport].flat()
   const trusted = new Set((o.trustedOrigins ?? []).map(checkOrigin))
   const emit = observed(o.onEvent)
-  checkOptions(o)
 
   const store = guarded(o.store, {
     deadlineMs: milliseconds('deadline', o.deadline ?? '500ms'),
@@ -134,11 +126,11 @@ export function storedSessions<S extends Schemas>(
     for (const transport of transports) {
       const extracted = transport.extract(header)
       if (extracted === null) continue
+      if (token === null) carrier = transport
       token = token === null ? extracted : duplicate
-      carrier = transport
     }
-    if (!isSafe(exchange.method) && (token === null || carrier.ambient))
-      refuseCrossSite(header, token !== null, trusted)
+    // Without a credential it is the first transport's: a sign-in would hand one out by it (login CSRF).
+    if (carrier.ambient && !isSafe(exchange.method)) refuseCrossSite(header, token !== null, trusted)
     if (token === null) return new StoredSession<Data>(context, null, { exchange, transport: carrier }, null)
     const session = await openToken(token, { exchange, transport: carrier })
     if (session.id !== null) exchange.dependsOn(carrier.reads)
@@ -187,12 +179,13 @@ export function storedSessions<S extends Schemas>(
     },
 
     async get(id) {
-      const record = await store.get(id)
+      const record = credentials.isId(id) ? await store.get(id) : null
       if (record === null || !rules.live(record, now(), () => remembered(record))) return null
       return new StoredSession<Data>(context, record, null, null)
     },
 
     async list(userId, { current = null } = {}) {
+      checkUserId(userId)
       const records = await store.listByUser(userId)
       return records
         .filter((record) => rules.live(record, now(), () => remembered(record)))
@@ -203,15 +196,17 @@ export function storedSessions<S extends Schemas>(
     },
 
     async end(id) {
-      return (await life.end([id], null, 'ended')).length > 0
+      return credentials.isId(id) && (await life.end([id], null, 'ended')).length > 0
     },
 
     async endUser(userId, { except = null } = {}) {
+      checkUserId(userId)
       const ids = (await store.listByUser(userId)).map(({ id }) => id).filter((id) => id !== except)
       return (await life.end(ids, userId, 'ended')).length
     },
 
     async setRoles(userId, roles) {
+      checkUserId(userId)
       const changed = new Set<string>()
       let vanished: boolean
       do {
@@ -257,9 +252,10 @@ function observed(onEvent: ((event: SessionEvent) => void) | undefined): (event:
   }
 }
 
-function checkOptions({ store, limit, maxDataBytes }: SessionsOptions<Schemas>): void {
+function checkOptions({ store, transport, limit, maxDataBytes }: SessionsOptions<Schemas>): void {
   if (typeof store?.put !== 'function')
     throw new ConfigError('store: required, such as memoryStore() or redisStore(client)')
+  if (Array.isArray(transport) && transport.length === 0) throw new ConfigError('transport: expected at least one')
   if (limit !== undefined) {
     if (!Number.isInteger(limit.perUser) || limit.perUser < 1)
       throw new ConfigError('limit.perUser: expected 1 or more')

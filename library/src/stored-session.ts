@@ -3,7 +3,7 @@ import { noData, pick, type Sections } from './data.ts'
 import { describe, parseUserAgent, type Device } from './device.ts'
 import { AccessError, ConfigError, CredentialError, SessionGoneError } from './errors.ts'
 import type { RefusedReason, SessionEvent } from './events.ts'
-import { decodeIdentity, type Identity } from './identity.ts'
+import { decodeIdentity, remembered, type Identity } from './identity.ts'
 import { milliseconds, type Duration } from './internal/duration.ts'
 import type { Content, Lifecycle } from './lifecycle.ts'
 import type { Policy } from './policy.ts'
@@ -107,7 +107,7 @@ export class StoredSession<Data> implements Session<Data> {
     if (within !== undefined && !this.authenticatedWithin(within)) {
       throw this.#denied('authentication-too-old', `sign in again: this needs an authentication within ${within}`)
     }
-    if (acr !== undefined && !acr.includes(this.acr ?? '')) {
+    if (acr !== undefined && (this.acr === null || !acr.includes(this.acr))) {
       throw this.#denied('assurance-too-low', `step up: this needs assurance ${acr.join(' or ')}`)
     }
     if (amr !== undefined && !this.amr.includes(amr)) {
@@ -283,13 +283,9 @@ export function identityOf(policy: Policy, o: SignInOptions<never>, kept: Identi
     amr: o.amr ?? kept.amr,
     acr: o.acr ?? kept.acr,
     device,
-    remembered: o.remember ?? kept.remembered,
+    remembered: policy.remembers && (o.remember ?? kept.remembered),
     client: kept.client,
   }
-}
-
-export function remembered(record: SessionRecord): boolean {
-  return decodeIdentity(record.identity).remembered
 }
 
 /** Stores keep UTF-8, in which a lone surrogate has no form; and an id is a name, not a text. */

@@ -20,6 +20,8 @@ export interface Credentials {
   issue(random: (bytes: number) => Uint8Array): Promise<Issued>
   /** The claim in a string of exactly the right form, else `null`. */
   read(token: string): Claim | null
+  /** Whether `text` has the form of an id. What has not is looked for in no store. */
+  isId(text: string): boolean
   /** Whether `claim` is the one of which the store kept `kept`. Takes the same time wherever they differ. */
   matches(claim: Claim, kept: string): boolean | Promise<boolean>
 }

@@ -3,6 +3,7 @@ import { base64url, sha256 } from '#crypto'
 import type { Credentials } from './credentials.ts'
 
 const form = /^[\w-]{22}\.[\w-]{43}$/
+const idForm = /^[\w-]{22}$/
 
 /** 128 random bits of id, 256 of secret. A dump of the store opens nothing. */
 export function opaqueCredentials(): Credentials {
@@ -15,6 +16,7 @@ export function opaqueCredentials(): Credentials {
     read(token) {
       return form.test(token) ? { id: token.slice(0, 22), secret: token.slice(23) } : null
     },
+    isId: (text) => idForm.test(text),
     matches(claim, kept) {
       const hash = sha256(claim.secret)
       return typeof hash === 'string' ? equal(hash, kept) : hash.then((digest) => equal(digest, kept))
