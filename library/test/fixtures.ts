@@ -168,3 +168,9 @@ export function record(o: Partial<SessionRecord> = {}): SessionRecord {
 export async function settled(): Promise<void> {
   for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve))
 }
+
+/** Deadlines do not keep a process alive; a test that waits for one alone must do so itself. */
+export function stayAwake(): { sleep(): void } {
+  const timer = setInterval(() => {}, 60_000)
+  return { sleep: () => clearInterval(timer) }
+}

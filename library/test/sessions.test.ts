@@ -1,6 +1,6 @@
 // Sessions as a whole: opening, listing and ending them, time, and what is said about it.
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import * as z from 'zod'
 import {
   bearerTransport,
@@ -8,11 +8,15 @@ import {
   cookieTransport,
   createSessions,
   CrossSiteError,
+  StoreUnavailableError,
   type SessionsOptions,
   type Store,
 } from '../src/index.ts'
 import { memoryStore } from '../src/stores/memory.ts'
-import { around, browser as browserOf, counting, exchange, fakeRandom, settled, system } from './fixtures.ts'
+import { around, browser as browserOf, counting, exchange, fakeRandom, settled, stayAwake, system } from './fixtures.ts'
+
+const awake = stayAwake()
+after(() => awake.sleep())
 
 const cart = z.array(z.string()).default([])
 const minute = 60_000
@@ -555,6 +559,67 @@ test('changed roles hold from the next request on, with a new epoch, and touch n
   }
   assert.equal(events.filter(({ type }) => type === 'roles-changed').length, 2)
   assert.equal(await sessions.setRoles('nobody', ['clerk']), 0)
+})
+
+// An outage
+
+test('while the store is down nobody is signed out, nothing hangs and nobody is let in', async () => {
+  let down = false
+  const { browser, sessions, events, clock } = system({ deadline: '20ms', data: { cart } }, (store) =>
+    around(store, (_, run) => (down ? new Promise(() => {}) : run())),
+  )
+  const owner = browser()
+  await (await owner.visit()).signIn('ada')
+  const session = await owner.visit()
+  const { token } = owner
+  down = true
+  const unavailable = (error: unknown) =>
+    error instanceof StoreUnavailableError && error.statusCode === 503 && error.retryAfterMs > 0
+  for (const call of [
+    () => owner.visit(),
+    () => session.update('cart', () => ['tea']),
+    () => session.signIn('ada'),
+    () => session.end(),
+    () => sessions.list('ada'),
+    () => sessions.endUser('ada'),
+    () => sessions.setRoles('ada', []),
+    () => sessions.get(session.id!),
+    () => sessions.start('ada'),
+  ]) {
+    await assert.rejects(call, unavailable)
+  }
+  assert.equal(owner.token, token)
+  assert.equal(owner.lines.length, 1)
+  assert.equal(session.userId, 'ada')
+  assert.equal((await browser().visit()).userId, null)
+  assert.deepEqual(await session.read('cart'), [])
+  down = false
+  clock.advance('1s')
+  assert.equal((await owner.visit()).userId, 'ada')
+  assert.deepEqual(
+    events.filter(({ type }) => type.startsWith('store-')).map(({ type }) => type),
+    ['store-down', 'store-up'],
+  )
+})
+
+test('a sign-in whose answers are lost on the way leaves one session that works', async () => {
+  let losing = false
+  let lost = 0
+  const { browser, sessions } = system({}, (store) =>
+    around(store, async (call, run) => {
+      const answer = await run()
+      if (losing && call === 'put' && ++lost) throw new Error('connection lost')
+      return answer
+    }),
+  )
+  const owner = browser()
+  const session = await owner.visit()
+  await session.update('a', () => 1)
+  losing = true
+  await session.signIn('ada')
+  assert.equal(lost, 2)
+  assert.equal((await owner.visit()).userId, 'ada')
+  assert.equal((await sessions.list('ada')).length, 1)
 })
 
 // Options

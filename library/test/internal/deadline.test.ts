@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { mock, test } from 'node:test'
+import { deadline, DeadlineExceeded } from '../../src/internal/deadline.ts'
+import { stayAwake } from '../fixtures.ts'
+
+const never = () => new Promise<never>(() => {})
+
+test('a call that settles in time is answered as it settled', async () => {
+  const inTime = deadline(1000)
+  assert.equal(await inTime(async () => 7), 7)
+  await assert.rejects(
+    inTime(async () => {
+      throw new RangeError('mine')
+    }),
+    RangeError,
+  )
+  await assert.rejects(
+    inTime(() => {
+      throw new RangeError('mine')
+    }),
+    RangeError,
+  )
+})
+
+test('a call that hangs is given up after the deadline, at most a tenth later, and is told', async () => {
+  mock.timers.enable({ apis: ['setInterval'] })
+  try {
+    const inTime = deadline(100)
+    let signal: AbortSignal | undefined
+    const outcomes: unknown[] = []
+    const call = inTime((given) => {
+      signal = given
+      return never()
+    })
+    call.catch((error: unknown) => outcomes.push(error))
+    mock.timers.tick(100)
+    await Promise.resolve()
+    assert.equal(signal!.aborted, false)
+    mock.timers.tick(10)
+    await assert.rejects(call, DeadlineExceeded)
+    assert.equal(signal!.aborted, true)
+    assert.match(String(outcomes[0]), /100 ms/)
+  } finally {
+    mock.timers.reset()
+  }
+})
+
+test('a call that begins just before a tick still gets its whole time', async () => {
+  mock.timers.enable({ apis: ['setInterval'] })
+  try {
+    const inTime = deadline(100)
+    inTime(never).catch(() => {})
+    mock.timers.tick(9)
+    let ended = false
+    const call = inTime(never)
+    call.catch(() => (ended = true))
+    mock.timers.tick(100)
+    await Promise.resolve()
+    assert.equal(ended, false)
+    mock.timers.tick(10)
+    await assert.rejects(call, DeadlineExceeded)
+  } finally {
+    mock.timers.reset()
+  }
+})
+
+test('a call has its own deadline, not that of the one before it', async () => {
+  mock.timers.enable({ apis: ['setInterval'] })
+  try {
+    const inTime = deadline(100)
+    const first = inTime(never)
+    mock.timers.tick(50)
+    let ended = false
+    const second = inTime(never)
+    second.catch(() => (ended = true))
+    mock.timers.tick(60)
+    await assert.rejects(first, DeadlineExceeded)
+    assert.equal(ended, false)
+    mock.timers.tick(50)
+    await assert.rejects(second, DeadlineExceeded)
+  } finally {
+    mock.timers.reset()
+  }
+})
+
+test('calls of the same moment share a timer, and none is left when all have run out', async () => {
+  const awake = stayAwake()
+  const intervals = mock.method(globalThis, 'setInterval')
+  const cleared = mock.method(globalThis, 'clearInterval')
+  try {
+    const inTime = deadline(20)
+    const calls = [
+      ...Array.from({ length: 50 }, () => inTime(never)),
+      ...Array.from({ length: 50 }, () => inTime(async () => 1)),
+    ]
+    const outcomes = await Promise.allSettled(calls)
+    assert.deepEqual(
+      outcomes.map(({ status }) => status),
+      [...Array(50).fill('rejected'), ...Array(50).fill('fulfilled')],
+    )
+    assert.equal(intervals.mock.callCount(), 1)
+    assert.equal(cleared.mock.callCount(), 1)
+  } finally {
+    mock.restoreAll()
+    awake.sleep()
+  }
+})
+
+test('the timer does not keep the process alive', () => {
+  const module = new URL('../../src/internal/deadline.ts', import.meta.url)
+  const program = `import { deadline } from ${JSON.stringify(module)}; void deadline(3600000)(() => new Promise(() => {}))`
+  const { status, signal } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { timeout: 20_000 })
+  assert.deepEqual({ status, signal }, { status: 0, signal: null })
+})
