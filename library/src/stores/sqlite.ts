@@ -30,7 +30,7 @@ const patienceMs = 2_000
 export function sqliteStore(database: DatabaseSync, o: SqliteStoreOptions = {}): SweepableStore & ScannableStore {
   const clock = o.clock ?? Date
   const table = o.table ?? 'sessions'
-  if (!/^[A-Za-z][A-Za-z0-9_]{0,62}$/.test(table)) {
+  if (!/^(?!sqlite_)[a-z][a-z0-9_]{0,62}$/i.test(table)) {
     throw new ConfigError(`table must be a letter followed by letters, digits and _, not ${JSON.stringify(table)}`)
   }
   prepareFile(database, table)

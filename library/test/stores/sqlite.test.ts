@@ -1,11 +1,14 @@
 // The contract on SQLite, and what it promises on its own: formats, several processes, nothing acknowledged lost.
+import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { test } from 'node:test'
+import { test, type TestContext } from 'node:test'
+import { ConfigError, type SessionRecord } from 'holdfast'
 import { sqliteStore } from 'holdfast/stores/sqlite'
 import { fakeClock, testStore } from 'holdfast/testing'
+import { killAfter, runProcess, startProcess } from './processes/processes.ts'
 
 testStore(
   'sqlite file',
@@ -32,3 +35,148 @@ testStore(
 )
 
 testStore('sqlite in memory', () => ({ store: sqliteStore(new DatabaseSync(':memory:')) }), { test })
+
+test('fifty increments by three processes are fifty', async (t) => {
+  const { file, open } = temporary(t)
+  const store = sqliteStore(open())
+  await store.put({ ...record('counter'), data: '0' }, null)
+  await Promise.all([17, 17, 16].map((times) => runProcess('increment.ts', [file, 'counter', String(times)])))
+  assert.equal((await store.get('counter'))?.data, '50')
+  assert.equal((await store.get('counter'))?.version, 51)
+})
+
+test('nothing acknowledged is lost when the writers are killed', async (t) => {
+  const { file, open } = temporary(t)
+  const acknowledged = await Promise.all(
+    ['anna', 'bert'].map((name) => killAfter(startProcess('writer.ts', [file, name]), 150)),
+  )
+  const store = sqliteStore(open())
+  const lines = acknowledged.flat()
+  const ended = new Set(lines.filter((line) => line.startsWith('-')).map((line) => line.slice(1)))
+  for (const id of ended) assert.equal(await store.get(id), null, id)
+  const started = lines.filter((line) => line.startsWith('+')).map((line) => line.slice(1))
+  // The last ending may have happened without word of it.
+  for (const [i, id] of started.entries()) {
+    if (ended.has(id) || started[i + 1]?.split('-')[0] !== id.split('-')[0]) continue
+    assert.equal((await store.get(id))?.data.trim(), id.split('-')[1])
+  }
+  const { integrity_check } = open().prepare('PRAGMA integrity_check').get() as { integrity_check: string }
+  assert.equal(integrity_check, 'ok')
+})
+
+test('an ending is synced to the disk, other writes are not', async (t) => {
+  const { open } = temporary(t)
+  const database = open()
+  const store = sqliteStore(database)
+  const seen: string[] = []
+  const exec = database.exec.bind(database)
+  t.mock.method(database, 'exec', (sql: string) => {
+    seen.push(sql)
+    exec(sql)
+  })
+  await store.put(record('a'), null)
+  await store.put({ ...record('a'), version: 2 }, 1)
+  assert.deepEqual(seen, [])
+  await store.delete(['a'])
+  await store.put(record('b'), null)
+  await store.put({ ...record('b'), expiresAt: 0 }, 1)
+  const synced = ['PRAGMA synchronous = FULL', 'PRAGMA synchronous = NORMAL']
+  assert.deepEqual(seen, [...synced, ...synced])
+  assert.deepEqual({ ...database.prepare('PRAGMA synchronous').get() }, { synchronous: 1 })
+})
+
+test('a write waits for another process that holds the lock, without blocking this one', async (t) => {
+  const { open } = temporary(t)
+  const [ours, theirs] = [open(), open()]
+  const store = sqliteStore(ours)
+  theirs.exec('BEGIN IMMEDIATE')
+  const put = store.put(record('a'), null)
+  let turns = 0
+  const settled = put.then(() => (turns = Infinity))
+  while (turns++ < 20) await new Promise((resolve) => setTimeout(resolve, 1))
+  theirs.exec('COMMIT')
+  assert.equal(await put, true)
+  await settled
+})
+
+test('a write gives up after a while, and has written nothing', async (t) => {
+  const { open } = temporary(t)
+  const [ours, theirs] = [open(), open()]
+  const store = sqliteStore(ours)
+  theirs.exec('BEGIN IMMEDIATE')
+  await assert.rejects(store.put(record('a'), null), /locked/)
+  await assert.rejects(store.delete(['a'], { signal: AbortSignal.abort() }), /locked/)
+  theirs.exec('COMMIT')
+  assert.equal(await store.get('a'), null)
+})
+
+test('a file of a newer Holdfast is refused', (t) => {
+  const { open } = temporary(t)
+  const database = open()
+  sqliteStore(database)
+  database.exec('PRAGMA user_version = 7')
+  assert.throws(
+    () => sqliteStore(open()),
+    (error) => {
+      assert.ok(error instanceof ConfigError)
+      assert.match(error.message, /written by a newer Holdfast \(format 7; this one knows 1\): upgrade/)
+      return true
+    },
+  )
+})
+
+test('a table must have the name of one', async (t) => {
+  const { open } = temporary(t)
+  for (const table of ['', '1st', 'a b', 'a;b', 'a"b', 'sqlite_x', 'x'.repeat(64)]) {
+    assert.throws(() => sqliteStore(open(), { table }), ConfigError, table)
+  }
+  const [shop, crm] = [sqliteStore(open(), { table: 'shop' }), sqliteStore(open(), { table: 'Crm_2' })]
+  await shop.put(record('a'), null)
+  assert.equal(await crm.get('a'), null)
+})
+
+test('a first read from the file finds its record by an index', (t) => {
+  const { open } = temporary(t)
+  const database = open()
+  sqliteStore(database)
+  const plan = (sql: string) => JSON.stringify(database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all())
+  assert.match(plan('SELECT * FROM sessions WHERE id = ? AND expiresAt > ?'), /USING INDEX sqlite_autoindex_sessions_1/)
+  assert.match(
+    plan('SELECT * FROM sessions WHERE userId = ? AND expiresAt > ? ORDER BY createdAt DESC'),
+    /sessions_by_user/,
+  )
+  assert.match(plan('SELECT rowid FROM sessions WHERE expiresAt <= ? LIMIT ?'), /sessions_by_end/)
+})
+
+/** A file of the test's own, and connections to it that end with the test. */
+function temporary(t: TestContext): { file: string; open: () => DatabaseSync } {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-sqlite-'))
+  const file = join(folder, 'sessions.db')
+  const connections: DatabaseSync[] = []
+  t.after(() => {
+    for (const connection of connections) connection.close()
+    rmSync(folder, { recursive: true })
+  })
+  const open = () => {
+    const connection = new DatabaseSync(file)
+    connections.push(connection)
+    return connection
+  }
+  return { file, open }
+}
+
+function record(id: string): SessionRecord {
+  const now = Date.now()
+  return {
+    id,
+    userId: 'anna',
+    credential: '',
+    identity: '{}',
+    data: '{}',
+    createdAt: now,
+    seenAt: now,
+    expiresAt: now + 3_600_000,
+    epoch: 0,
+    version: 1,
+  }
+}

@@ -1,0 +1,33 @@
+// Other processes for the tests of stores.
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+
+/** Starts one of the programs beside this file. What it says goes to `said`, its complaints to ours. */
+export function startProcess(program: string, args: readonly string[]): { child: ChildProcess; said: () => string } {
+  const file = fileURLToPath(new URL(program, import.meta.url))
+  const child = spawn(process.execPath, ['--conditions=source', file, ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  let output = ''
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
+  return { child, said: () => output }
+}
+
+/** Runs it to its end; rejects when that is not a good one. */
+export async function runProcess(program: string, args: readonly string[]): Promise<void> {
+  const { child } = startProcess(program, args)
+  const [code] = (await once(child, 'close')) as [number | null]
+  if (code !== 0) throw new Error(`${program} ended with ${code}`)
+}
+
+/** Waits until it has said `lines` lines, then `kill -9`; answers all that it said whole. */
+export async function killAfter(
+  { child, said }: ReturnType<typeof startProcess>,
+  lines: number,
+): Promise<readonly string[]> {
+  while (said().split('\n').length <= lines) await once(child.stdout!, 'data')
+  child.kill('SIGKILL')
+  await once(child, 'close')
+  return said().split('\n').slice(0, -1)
+}
