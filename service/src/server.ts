@@ -61,7 +61,9 @@ export async function createServer(service: Service): Promise<App> {
     return503OnClosing: false,
     routerOptions: { maxParamLength: 4096 },
     clientErrorHandler: (error: Error & { code?: string }, socket: Socket) => answerBrokenRequest(error, socket),
-    frameworkErrors: (error, request, reply) => sendProblem(asProblem(error), request, reply, service.logger),
+    frameworkErrors: (error, request, reply) => {
+      void sendProblem(asProblem(error), request, reply, service.logger)
+    },
     genReqId: requestIds(),
   }).withTypeProvider<ZodTypeProvider>()
 

@@ -104,7 +104,8 @@ for (const engine of engines) {
       const path = await cartOf()
       const etag = (await put(path, 0)).headers.get('etag')!
       const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => put(path, i + 1, { 'if-match': etag })))
-      assert.deepEqual(answers.map(({ status }) => status).toSorted(), [204, ...Array.from({ length: 19 }, () => 412)])
+      assert.equal(answers.filter(({ status }) => status === 204).length, 1)
+      assert.equal(answers.filter(({ status }) => status === 412).length, 19)
     })
 
     it('loses no change of writers that read, write and try again', async () => {

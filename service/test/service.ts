@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startRedis } from '../../scripts/servers.ts'
@@ -202,12 +202,16 @@ export async function serve(env: Record<string, string>): Promise<ServedProcess>
     })
     void exited.then(() => reject(new Error(`it did not start: ${err}`)))
   })
+  // A test that fails must not wait for it, nor leave it running.
+  for (const one of [child, child.stdout as Socket, child.stderr as Socket]) one.unref()
+  process.once('exit', () => child.kill('SIGKILL'))
   return {
     ...caller(url),
     child,
     output: () => out + err,
     welcome: err,
     async end(signal = 'SIGTERM') {
+      child.ref()
       if (child.exitCode === null && child.signalCode === null) child.kill(signal)
       const [code] = await exited
       assertNoSecrets(out + err)

@@ -33,15 +33,16 @@ docs/service.md says more about each.`,
     const log = openLog(settings.log)
     const service = await createService(settings, log.logger)
     await listen(service, settings)
+    const stopped = untilStopped(service, log)
     const { port } = service.app.server.address() as AddressInfo
-    process.stderr.write(welcome({ ...settings, port }))
     log.logger.info({ store: settings.store.shown, host: settings.host, port }, 'listening')
     if (settings.store.kind === 'memory') {
       log.logger.warn(
-        'HOLDFAST_STORE is memory: sessions and clients are lost when the service stops and not shared with replicas',
+        'the store is memory: sessions and clients are lost when the service stops, and not shared with replicas',
       )
     }
-    return untilStopped(service, log)
+    process.stderr.write(welcome({ ...settings, port }))
+    return stopped
   },
 }
 

@@ -31,9 +31,12 @@ export async function redisEngine(url: RedisUrl, changed: ConnectionChanged): Pr
   }
 }
 
-async function connect(url: RedisUrl, changed: ConnectionChanged): Promise<Connection> {
+async function connect(url: RedisUrl, whenChanged: ConnectionChanged): Promise<Connection> {
   // While starting, a failure is the answer; later it is an outage, and connections are made again until it ends.
   let started = false
+  const changed: ConnectionChanged = (cause) => {
+    if (started) whenChanged(cause)
+  }
   const socket = {
     connectTimeout: connectTimeoutMs,
     socketTimeout: silenceMs,
