@@ -107,7 +107,6 @@ test('what is no browser is nothing, and nothing makes it fail or slow', () => {
   ]) {
     assert.deepEqual(parseUserAgent(odd), { browser: null, system: null }, String(odd))
   }
-  const long = `${'Version/1'.repeat(1_000_000)} Safari/`
-  assert.deepEqual(parseUserAgent(long), { browser: null, system: null })
-  assert.equal(parseUserAgent(`Firefox/${'9'.repeat(400)}`).browser!.length < 500, true)
+  const endless = `${'Version/1'.repeat(1_000_000)} Firefox/128 Linux`
+  assert.deepEqual(parseUserAgent(endless), { browser: null, system: null })
 })
