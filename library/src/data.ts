@@ -43,7 +43,8 @@ export function sections(schemas: Schemas | undefined, maxBytes: number): Sectio
 
   async function validated(section: string, value: unknown): Promise<unknown> {
     if (schemas === undefined) return value
-    const result = await schemas[section]!['~standard'].validate(value)
+    const checked = schemas[section]!['~standard'].validate(value)
+    const result = 'then' in checked ? await checked : checked
     if (result.issues === undefined) return result.value
     const issues = result.issues.map(({ message, path }) => ({ message, path: (path ?? []).map(key) }))
     throw new DataError('data', section, explain(section, value, issues), issues)

@@ -119,35 +119,38 @@ export function storedSessions<S extends Schemas>(
     emit,
   }
 
-  async function openRequest(exchange: Exchange): Promise<Session<Data>> {
+  /** The credential of a request, and where a new one would go. Throws when the request may not change anything. */
+  function arrived(exchange: Exchange): { token: string | null | typeof duplicate; reply: Reply } {
     const header = (name: string) => exchange.header(name)
-    let carrier = transports[0]!
+    let transport = transports[0]!
     let token: string | null | typeof duplicate = null
-    for (const transport of transports) {
-      const extracted = transport.extract(header)
+    for (const candidate of transports) {
+      const extracted = candidate.extract(header)
       if (extracted === null) continue
-      if (token === null) carrier = transport
+      if (token === null) transport = candidate
       token = token === null ? extracted : duplicate
     }
     // Without a credential it is the first transport's: a sign-in would hand one out by it (login CSRF).
-    if (carrier.ambient && !isSafe(exchange.method)) refuseCrossSite(header, token !== null, trusted)
-    if (token === null) return new StoredSession<Data>(context, null, { exchange, transport: carrier }, null)
-    const session = await openToken(token, { exchange, transport: carrier })
-    if (session.id !== null) exchange.dependsOn(carrier.reads)
-    return session
+    if (transport.ambient && !isSafe(exchange.method)) refuseCrossSite(header, token !== null, trusted)
+    return { token, reply: { exchange, transport } }
   }
 
-  async function openToken(token: string | typeof duplicate, reply: Reply | null): Promise<Session<Data>> {
+  /** The hot path: one function, so that a request waits for one promise beside the store's. */
+  async function open(from: Exchange | string): Promise<Session<Data>> {
+    const { token, reply } = typeof from === 'string' ? { token: from, reply: null } : arrived(from)
+    if (token === null) return new StoredSession<Data>(context, null, reply, null)
     if (token === duplicate) return refuse('duplicate', null, reply)
     const claim = credentials.read(token)
     if (claim === null) return refuse('malformed', null, reply)
     const record = await store.get(claim.id)
     if (record === null) return refuse('unknown', claim.id, reply)
-    if (!(await credentials.matches(claim, record.credential))) return refuse('mismatch', claim.id, reply)
+    const matches = credentials.matches(claim, record.credential)
+    if (!(typeof matches === 'boolean' ? matches : await matches)) return refuse('mismatch', claim.id, reply)
     const at = now()
     if (!rules.live(record, at, () => remembered(record))) return refuse('expired', claim.id, reply)
     const session = new StoredSession<Data>(context, record, reply, null)
     if (rules.touchDue(record, at, () => remembered(record))) session.touch(touch(record, at))
+    reply?.exchange.dependsOn(reply.transport.reads)
     return session
   }
 
@@ -163,7 +166,7 @@ export function storedSessions<S extends Schemas>(
   }
 
   return {
-    open: (from) => (typeof from === 'string' ? openToken(from, null) : openRequest(from)),
+    open,
 
     async start(userId, options = {}) {
       if (userId !== null) checkUserId(userId)

@@ -120,8 +120,8 @@ export class StoredSession<Data> implements Session<Data> {
     return new AccessError(code, message)
   }
 
-  async read<K extends keyof Data & string>(section: K): Promise<Data[K]> {
-    return (await this.#context.sections.read(this.#record?.data ?? noData, section)) as Data[K]
+  read<K extends keyof Data & string>(section: K): Promise<Data[K]> {
+    return this.#context.sections.read(this.#record?.data ?? noData, section) as Promise<Data[K]>
   }
 
   async update<K extends keyof Data & string>(

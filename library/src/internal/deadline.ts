@@ -12,8 +12,14 @@ export class DeadlineExceeded extends Error {
 /** Calls that began in the same tick, and so run out together. */
 interface Slot {
   readonly abort: AbortController
-  readonly calls: { reject: ((error: Error) => void) | null }[]
+  readonly calls: Call[]
   ticksLeft: number
+}
+
+/** A call under way. It leaves its slot when it settles: what is kept until the end of the tick costs the garbage collector. */
+interface Call {
+  readonly reject: (error: Error) => void
+  at: number
 }
 
 const ticks = 10
@@ -34,11 +40,11 @@ export function deadline(ms: number): Deadline {
     }
   }
 
-  function expire(slot: Slot): void {
-    if (slot.calls.every((call) => call.reject === null)) return
+  function expire({ abort, calls }: Slot): void {
+    if (calls.length === 0) return
     const error = new DeadlineExceeded(ms)
-    slot.abort.abort(error)
-    for (const call of slot.calls) call.reject?.(error)
+    abort.abort(error)
+    for (const call of calls) call.reject(error)
   }
 
   function slot(): Slot {
@@ -52,20 +58,28 @@ export function deadline(ms: number): Deadline {
 
   return (call) =>
     new Promise((resolve, reject) => {
-      const entry: Slot['calls'][number] = { reject }
       const { abort, calls } = slot()
+      const entry: Call = { reject, at: calls.length }
       calls.push(entry)
       call(abort.signal).then(
         (value) => {
-          entry.reject = null
+          leave(calls, entry)
           resolve(value)
         },
         (error: unknown) => {
-          entry.reject = null
+          leave(calls, entry)
           reject(error as Error)
         },
       )
     })
+}
+
+/** The last call takes the place of the one that leaves. */
+function leave(calls: Call[], { at }: Call): void {
+  const last = calls.pop()!
+  if (at === calls.length) return
+  calls[at] = last
+  last.at = at
 }
 
 /** On Node a timer keeps the process alive unless told otherwise; elsewhere it is a number. */

@@ -16,7 +16,8 @@ export function guarded(store: Store, { deadlineMs, now, changed }: GuardOptions
   const inTime = deadline(deadlineMs)
   const circuit = breaker(now, changed)
 
-  async function attempt<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  /** Only calls that may be made twice get two attempts. */
+  async function attempt<T>(call: (signal: AbortSignal) => Promise<T>, attempts: 1 | 2): Promise<T> {
     circuit.enter()
     try {
       const value = await inTime(call)
@@ -25,28 +26,19 @@ export function guarded(store: Store, { deadlineMs, now, changed }: GuardOptions
     } catch (cause) {
       if (cause instanceof ConfigError) throw cause
       circuit.failed(cause)
+      if (attempts === 2 && worthAnotherTry(cause)) return attempt(call, 1)
       throw new StoreUnavailableError(reason(cause), deadlineMs, cause)
     }
   }
 
-  /** For calls that may be made twice. */
-  async function idempotent<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    try {
-      return await attempt(call)
-    } catch (error) {
-      if (!worthAnotherTry(error)) throw error
-      return attempt(call)
-    }
-  }
-
-  const read = (id: string) => attempt((signal) => store.get(id, { signal }))
+  const read = (id: string) => attempt((signal) => store.get(id, { signal }), 1)
 
   return {
-    get: (id) => idempotent((signal) => store.get(id, { signal })),
-    delete: (ids) => idempotent((signal) => store.delete(ids, { signal })),
-    listByUser: (userId) => idempotent((signal) => store.listByUser(userId, { signal })),
+    get: (id) => attempt((signal) => store.get(id, { signal }), 2),
+    delete: (ids) => attempt((signal) => store.delete(ids, { signal }), 2),
+    listByUser: (userId) => attempt((signal) => store.listByUser(userId, { signal }), 2),
     async put(record, expected) {
-      const write = () => attempt((signal) => store.put(record, expected, { signal }))
+      const write = () => attempt((signal) => store.put(record, expected, { signal }), 1)
       try {
         return await write()
       } catch (error) {
@@ -55,7 +47,7 @@ export function guarded(store: Store, { deadlineMs, now, changed }: GuardOptions
         if (same(stored, record)) return true
         // What a conditional delete asked for holds, whoever did it.
         if (stored === null && record.expiresAt <= now()) return true
-        if (!worthAnotherTry(error) || (stored?.version ?? null) !== expected) throw error
+        if (!worthAnotherTry(error.cause) || (stored?.version ?? null) !== expected) throw error
         // The first write may still arrive before the second: then the second conflicts with our own.
         return (await write()) || same(await read(record.id), record)
       }
@@ -69,8 +61,8 @@ function outcomeUnknown(error: unknown): error is StoreUnavailableError {
 }
 
 /** Engines reject what is in flight when they find a new primary; waiting out a second deadline helps nobody. */
-function worthAnotherTry(error: unknown): boolean {
-  return outcomeUnknown(error) && !(error.cause instanceof DeadlineExceeded)
+function worthAnotherTry(cause: unknown): boolean {
+  return !(cause instanceof DeadlineExceeded)
 }
 
 function reason(cause: unknown): string {
