@@ -6,6 +6,7 @@ import { person } from './harness/person.ts'
 import { launch, type Contestant } from './harness/processes.ts'
 import { benchRedis, type BenchRedis } from './harness/redis.ts'
 import { heading, median, provenance, publish, round, save, shuffled, table } from './harness/report.ts'
+import { sessionCount, startSessions } from './harness/start.ts'
 import { connections, load, type Request } from './harness/wrk.ts'
 
 type Framework = 'express' | 'fastify' | 'http'
@@ -21,10 +22,34 @@ interface Contender {
 const contenders: readonly Contender[] = [
   { name: 'Express', framework: 'express', kind: 'bare', module: 'express', variant: 'bare' },
   { name: 'Express, one bare GET', framework: 'express', kind: 'floor', module: 'express', variant: 'get' },
-  { name: 'Holdfast on memory, Express', framework: 'express', kind: 'holdfast', module: 'holdfast-express', variant: 'memory' },
-  { name: 'Holdfast on Redis, Express', framework: 'express', kind: 'holdfast', module: 'holdfast-express', variant: 'redis' },
-  { name: 'express-session on memory', framework: 'express', kind: 'peer', module: 'express-session', variant: 'memory' },
-  { name: 'express-session + connect-redis', framework: 'express', kind: 'peer', module: 'express-session', variant: 'redis' },
+  {
+    name: 'Holdfast on memory, Express',
+    framework: 'express',
+    kind: 'holdfast',
+    module: 'holdfast-express',
+    variant: 'memory',
+  },
+  {
+    name: 'Holdfast on Redis, Express',
+    framework: 'express',
+    kind: 'holdfast',
+    module: 'holdfast-express',
+    variant: 'redis',
+  },
+  {
+    name: 'express-session on memory',
+    framework: 'express',
+    kind: 'peer',
+    module: 'express-session',
+    variant: 'memory',
+  },
+  {
+    name: 'express-session + connect-redis',
+    framework: 'express',
+    kind: 'peer',
+    module: 'express-session',
+    variant: 'redis',
+  },
   {
     name: "the same with node-redis's default timeout",
     framework: 'express',
@@ -33,9 +58,27 @@ const contenders: readonly Contender[] = [
     variant: 'redis-timeouts',
   },
   { name: 'Fastify', framework: 'fastify', kind: 'bare', module: 'fastify', variant: 'bare' },
-  { name: 'Holdfast on Redis, Fastify', framework: 'fastify', kind: 'holdfast', module: 'holdfast-fastify', variant: 'redis' },
-  { name: '@fastify/session + connect-redis', framework: 'fastify', kind: 'peer', module: 'fastify-session', variant: 'rolling' },
-  { name: 'the same, not rolling', framework: 'fastify', kind: 'peer', module: 'fastify-session', variant: 'not-rolling' },
+  {
+    name: 'Holdfast on Redis, Fastify',
+    framework: 'fastify',
+    kind: 'holdfast',
+    module: 'holdfast-fastify',
+    variant: 'redis',
+  },
+  {
+    name: '@fastify/session + connect-redis',
+    framework: 'fastify',
+    kind: 'peer',
+    module: 'fastify-session',
+    variant: 'rolling',
+  },
+  {
+    name: 'the same, not rolling',
+    framework: 'fastify',
+    kind: 'peer',
+    module: 'fastify-session',
+    variant: 'not-rolling',
+  },
   { name: 'better-auth on Redis', framework: 'fastify', kind: 'peer', module: 'better-auth', variant: 'redis' },
   {
     name: 'better-auth on Redis, cookie cache',
@@ -47,16 +90,28 @@ const contenders: readonly Contender[] = [
   { name: 'node:http', framework: 'http', kind: 'bare', module: 'http', variant: 'bare' },
   { name: 'node:http, a Map lookup', framework: 'http', kind: 'floor', module: 'http', variant: 'map' },
   { name: 'node:http, one bare GET', framework: 'http', kind: 'floor', module: 'http', variant: 'get' },
-  { name: 'Holdfast on memory, node:http', framework: 'http', kind: 'holdfast', module: 'holdfast-http', variant: 'memory' },
-  { name: 'Holdfast on Redis, node:http', framework: 'http', kind: 'holdfast', module: 'holdfast-http', variant: 'redis' },
+  {
+    name: 'Holdfast on memory, node:http',
+    framework: 'http',
+    kind: 'holdfast',
+    module: 'holdfast-http',
+    variant: 'memory',
+  },
+  {
+    name: 'Holdfast on Redis, node:http',
+    framework: 'http',
+    kind: 'holdfast',
+    module: 'holdfast-http',
+    variant: 'redis',
+  },
   { name: 'iron-session', framework: 'http', kind: 'peer', module: 'iron-session', variant: '' },
 ]
-
-const sessions = 1000
 
 interface Measurement {
   readonly requestsPerSecond: number
   readonly cpuUsPerRequest: number
+  /** The part of it that the process spent outside the kernel, where network and wake-ups are paid. */
+  readonly userUsPerRequest: number
   readonly p50Ms: number
   readonly p99Ms: number
   readonly redisCommandsPerRequest: number
@@ -93,8 +148,8 @@ async function main(): Promise<void> {
   const redis = await benchRedis()
   try {
     const measured = await measure(chosen, redis)
-    const results = chosen.map(contender => summary(contender, measured))
-    const about = { ...heading(redis.version), options: { ...o, connections, sessions } }
+    const results = chosen.map((contender) => summary(contender, measured))
+    const about = { ...heading(redis.version), options: { ...o, connections, sessions: sessionCount } }
     const text = `${markdown(results)}\n\n${provenance(about)}; ${o.rounds} rounds.`
     console.log(`\n${text}`)
     if (values.only.length === 0) save('requests', { ...about, results })
@@ -107,15 +162,17 @@ async function main(): Promise<void> {
 /** With every chosen one the bare framework it is compared with. */
 function choose(only: readonly string[]): readonly Contender[] {
   if (only.length === 0) return contenders
-  const named = contenders.filter(({ name }) => only.some(part => name.toLowerCase().includes(part.toLowerCase())))
-  return contenders.filter(c => named.includes(c) || (c.kind === 'bare' && named.some(n => n.framework === c.framework)))
+  const named = contenders.filter(({ name }) => only.some((part) => name.toLowerCase().includes(part.toLowerCase())))
+  return contenders.filter(
+    (c) => named.includes(c) || (c.kind === 'bare' && named.some((n) => n.framework === c.framework)),
+  )
 }
 
 type Rounds = ReadonlyMap<Contender, readonly Measurement[]>
 
 /** Every round runs every contender once, each in a new process, in a new order. */
 async function measure(chosen: readonly Contender[], redis: BenchRedis): Promise<Rounds> {
-  const measured = new Map<Contender, Measurement[]>(chosen.map(contender => [contender, []]))
+  const measured = new Map<Contender, Measurement[]>(chosen.map((contender) => [contender, []]))
   for (let n = 1; n <= o.rounds; n++) {
     for (const contender of shuffled(chosen)) {
       const measurement = await measureOne(contender, redis)
@@ -133,7 +190,7 @@ async function measure(chosen: readonly Contender[], redis: BenchRedis): Promise
 async function measureOne({ name, kind, module, variant }: Contender, redis: BenchRedis): Promise<Measurement> {
   await redis.empty()
   await using server = await launch(module, variant, redis.url)
-  const cookies = await startSessions(server)
+  const cookies = await startSessions(server.port)
   if (kind === 'holdfast' || kind === 'peer') await checkAnswers(name, server, cookies)
   const requests = cookies.map((cookie): Request => ({ method: 'GET', path: '/', headers: { cookie } }))
 
@@ -141,11 +198,14 @@ async function measureOne({ name, kind, module, variant }: Contender, redis: Ben
   const commandsBefore = await redis.commands()
   const cpuBefore = await server.cpu()
   const { requests: count, seconds, p50Ms, p99Ms } = await load(server.port, requests, { seconds: o.seconds })
-  const cpuUs = (await server.cpu()) - cpuBefore
+  const cpuAfter = await server.cpu()
+  const userUs = cpuAfter.user - cpuBefore.user
+  const cpuUs = userUs + cpuAfter.system - cpuBefore.system
   const commands = (await redis.commands()) - commandsBefore
   return {
     requestsPerSecond: round(count / seconds, 0),
     cpuUsPerRequest: round(cpuUs / count, 2),
+    userUsPerRequest: round(userUs / count, 2),
     p50Ms: round(p50Ms, 2),
     p99Ms: round(p99Ms, 2),
     redisCommandsPerRequest: round(commands / count, 2),
@@ -153,31 +213,9 @@ async function measureOne({ name, kind, module, variant }: Contender, redis: Ben
   }
 }
 
-async function startSessions({ port }: Contestant): Promise<readonly string[]> {
-  const cookies: string[] = []
-  const atOnce = 20
-  for (let from = 0; from < sessions; from += atOnce) {
-    cookies.push(...(await Promise.all(Array.from({ length: atOnce }, (_, i) => startSession(port, from + i)))))
-  }
-  return cookies
-}
-
-async function startSession(port: number, n: number): Promise<string> {
-  const response = await fetch(`http://127.0.0.1:${port}/`, { method: 'POST', headers: { 'x-user': String(n) } })
-  await response.arrayBuffer()
-  const cookies = new Map(response.headers.getSetCookie().map(line => pair(line.split(';')[0]!)))
-  if (!response.ok || cookies.size === 0) throw new Error(`no session for person ${n}: ${response.status}`)
-  return [...cookies].map(([name, value]) => `${name}=${value}`).join('; ')
-}
-
-function pair(text: string): readonly [string, string] {
-  const at = text.indexOf('=')
-  return [text.slice(0, at), text.slice(at + 1)]
-}
-
 /** A fast wrong answer is no result. */
 async function checkAnswers(name: string, { port }: Contestant, cookies: readonly string[]): Promise<void> {
-  for (const n of [0, 1, Math.floor(sessions / 2), sessions - 1]) {
+  for (const n of [0, 1, Math.floor(sessionCount / 2), sessionCount - 1]) {
     const response = await fetch(`http://127.0.0.1:${port}/`, { headers: { cookie: cookies[n]! } })
     const { userId, data } = person(n)
     const expected = JSON.stringify({ userId, data })
@@ -189,26 +227,43 @@ async function checkAnswers(name: string, { port }: Contestant, cookies: readonl
 function summary(contender: Contender, measured: Rounds): Result {
   const rounds = measured.get(contender)!
   const bare = [...measured].find(([{ kind, framework }]) => kind === 'bare' && framework === contender.framework)![1]
-  const over = (of: (mine: Measurement, bare: Measurement) => number) => median(rounds.map((mine, i) => of(mine, bare[i]!)))
-  const middle = (key: keyof Measurement) => round(median(rounds.map(measurement => measurement[key])), 3)
+  const over = (of: (mine: Measurement, bare: Measurement) => number) =>
+    median(rounds.map((mine, i) => of(mine, bare[i]!)))
+  const middle = (key: keyof Measurement) => round(median(rounds.map((measurement) => measurement[key])), 3)
   return {
     ...contender,
     median: {
       requestsPerSecond: middle('requestsPerSecond'),
       cpuUsPerRequest: middle('cpuUsPerRequest'),
+      userUsPerRequest: middle('userUsPerRequest'),
       p50Ms: middle('p50Ms'),
       p99Ms: middle('p99Ms'),
       redisCommandsPerRequest: middle('redisCommandsPerRequest'),
       busy: middle('busy'),
     },
-    cpuUsOverBare: round(over((mine, bare) => mine.cpuUsPerRequest - bare.cpuUsPerRequest), 2),
-    bareKept: round(over((mine, bare) => mine.requestsPerSecond / bare.requestsPerSecond), 4),
+    cpuUsOverBare: round(
+      over((mine, bare) => mine.cpuUsPerRequest - bare.cpuUsPerRequest),
+      2,
+    ),
+    bareKept: round(
+      over((mine, bare) => mine.requestsPerSecond / bare.requestsPerSecond),
+      4,
+    ),
     rounds,
   }
 }
 
 function markdown(results: readonly Result[]): string {
-  const header = ['', 'requests/s', 'CPU µs per request', 'CPU µs over bare', 'of bare kept', 'p50 ms', 'p99 ms', 'Redis commands per request']
+  const header = [
+    '',
+    'requests/s',
+    'CPU µs per request',
+    'CPU µs over bare',
+    'of bare kept',
+    'p50 ms',
+    'p99 ms',
+    'Redis commands per request',
+  ]
   return table(
     header,
     results.map(({ name, kind, median, cpuUsOverBare, bareKept }) => [

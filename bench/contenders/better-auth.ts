@@ -13,12 +13,13 @@ const auth = betterAuth({
   secret: 'a secret of the bench, and of nothing else',
   database: memoryAdapter({ user: [], session: [], account: [], verification: [] }),
   secondaryStorage: {
-    get: key => client.get(key),
-    set: async (key, value, ttl) => void (await client.set(key, value, ttl ? { expiration: { type: 'EX', value: ttl } } : {})),
-    delete: async key => void (await client.del(key)),
+    get: (key) => client.get(key),
+    set: async (key, value, ttl) =>
+      void (await client.set(key, value, ttl ? { expiration: { type: 'EX', value: ttl } } : {})),
+    delete: async (key) => void (await client.del(key)),
   },
   // Password hashing is no part of what is measured.
-  emailAndPassword: { enabled: true, password: { hash: async password => password, verify: async () => true } },
+  emailAndPassword: { enabled: true, password: { hash: async (password) => password, verify: async () => true } },
   session: {
     additionalFields: { data: { type: 'string', required: false } },
     cookieCache: { enabled: variant === 'cookie-cache' },
@@ -27,7 +28,7 @@ const auth = betterAuth({
 })
 
 const app = fastify()
-app.get('/', async request => {
+app.get('/', async (request) => {
   const found = await auth.api.getSession({ headers: fromNodeHeaders(request.headers) })
   return { userId: found!.user.name, data: JSON.parse(found!.session.data!) }
 })
@@ -47,5 +48,8 @@ await app.ready()
 contend(app.server)
 
 function pairs(headers: Headers): string {
-  return headers.getSetCookie().map(line => line.split(';')[0]).join('; ')
+  return headers
+    .getSetCookie()
+    .map((line) => line.split(';')[0])
+    .join('; ')
 }

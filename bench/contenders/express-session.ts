@@ -15,7 +15,9 @@ type WithSession = Request & { session: Record<string, unknown> }
 const timeout = variant === 'redis-timeouts' ? 'default' : 'none'
 const store = variant === 'memory' ? undefined : new RedisStore({ client: await connectRedis(timeout) })
 const app = express()
-app.use(session({ store, secret: 'a secret of the bench, and of nothing else', resave: false, saveUninitialized: false }))
+app.use(
+  session({ store, secret: 'a secret of the bench, and of nothing else', resave: false, saveUninitialized: false }),
+)
 app.get('/', (request, response) => {
   const { userId, data } = (request as unknown as WithSession).session
   response.json({ userId, data })

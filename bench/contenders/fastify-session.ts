@@ -1,14 +1,14 @@
 // @fastify/session in Fastify 5 with connect-redis. Defaults but for `saveUninitialized: false`, as its documentation advises;
 // `rolling: false` is the variant that does not send the cookie again with every response.
 import { createRequire } from 'node:module'
-import fastify, { type FastifyRequest } from 'fastify'
+import fastify, { type FastifyPluginCallback, type FastifyRequest } from 'fastify'
 import { connectRedis, contend, userIn, variant } from '../harness/contender.ts'
 import { amr, person, roles } from '../harness/person.ts'
 
 // Their types would put their session into every Fastify request of this repository.
 const require = createRequire(import.meta.url)
-const cookies = require('@fastify/cookie') as () => void
-const session = require('@fastify/session') as (app: unknown, o: object) => void
+const cookies = require('@fastify/cookie') as FastifyPluginCallback
+const session = require('@fastify/session') as FastifyPluginCallback<Record<string, unknown>>
 const { RedisStore } = require('connect-redis') as { RedisStore: new (o: object) => object }
 type WithSession = FastifyRequest & { session: Record<string, unknown> }
 
@@ -22,7 +22,7 @@ app.register(session, {
   // The load comes without TLS.
   cookie: { secure: false },
 })
-app.get('/', async request => {
+app.get('/', async (request) => {
   const { userId, data } = (request as WithSession).session
   return { userId, data }
 })

@@ -14,7 +14,7 @@ app.decorateRequest('session', null)
 app.addHook('onRequest', async (request, reply) => {
   Object.assign(request, { session: await open(request.raw, reply.raw) })
 })
-app.get('/', async request => {
+app.get('/', async (request) => {
   const { session } = request as WithSession
   return { userId: session.userId, data: await session.read('profile') }
 })

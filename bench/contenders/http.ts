@@ -11,7 +11,7 @@ contend(
   createServer((request, response) => {
     if (request.method === 'POST') {
       start(userIn(request.headers)).then(
-        cookie => response.setHeader('set-cookie', cookie).end(),
+        (cookie) => response.setHeader('set-cookie', cookie).end(),
         (error: unknown) => response.destroy(error as Error),
       )
       return

@@ -25,10 +25,12 @@ export function contend(server: Server): void {
   process.on('disconnect', () => process.exit())
 }
 
+/** An option of node-redis whose type does not admit the value that switches it off. */
+export const withoutTimeout = { commandOptions: { timeout: undefined } } as object
+
 /** A client without the default command timeout, which costs more than the command; `default` keeps it. */
 export async function connectRedis(timeout: 'none' | 'default' = 'none') {
-  const commandOptions = timeout === 'none' ? { commandOptions: { timeout: undefined } } : {}
-  const client = createClient({ url: process.env['REDIS_URL']!, ...commandOptions })
+  const client = createClient({ url: process.env['REDIS_URL']!, ...(timeout === 'none' ? withoutTimeout : {}) })
   client.on('error', (error: unknown) => {
     throw error
   })

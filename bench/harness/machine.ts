@@ -45,8 +45,8 @@ export function packages(): Record<string, string> {
   const bench = join(import.meta.dirname, '..')
   const { dependencies } = readPackage(bench)
   return Object.fromEntries(
-    Object.keys(dependencies ?? {}).map(name => {
-      const folder = [bench, join(bench, '..')].map(root => join(root, 'node_modules', name)).find(existsSync)
+    Object.keys(dependencies ?? {}).map((name) => {
+      const folder = [bench, join(bench, '..')].map((root) => join(root, 'node_modules', name)).find(existsSync)
       return [name, folder === undefined ? 'missing' : readPackage(folder).version]
     }),
   )

@@ -1,14 +1,16 @@
 // Who the thousand sessions belong to, and the 300 bytes each of them holds.
 import * as z from 'zod'
 
-export const profile = z.object({
-  name: z.string().default(''),
-  email: z.string().default(''),
-  locale: z.string().default('en-GB'),
-  visits: z.number().default(0),
-  cart: z.array(z.object({ sku: z.string(), quantity: z.number(), price: z.number() })).default([]),
-  note: z.string().default(''),
-}).prefault({})
+export const profile = z
+  .object({
+    name: z.string().default(''),
+    email: z.string().default(''),
+    locale: z.string().default('en-GB'),
+    visits: z.number().default(0),
+    cart: z.array(z.object({ sku: z.string(), quantity: z.number(), price: z.number() })).default([]),
+    note: z.string().default(''),
+  })
+  .prefault({})
 export type Profile = z.infer<typeof profile>
 
 export interface Person {
@@ -40,4 +42,5 @@ export function person(n: number): Person {
   return { userId: `user-${n}`, data: { ...data, note } }
 }
 
-const words = 'leave the parcel with the neighbours when nobody answers, and ring twice before going away again. '.repeat(3)
+const words =
+  'leave the parcel with the neighbours when nobody answers, and ring twice before going away again. '.repeat(3)

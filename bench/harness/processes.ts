@@ -7,12 +7,17 @@ import { serverCore } from './machine.ts'
 
 export interface Contestant extends AsyncDisposable {
   readonly port: number
-  /** CPU time so far, in µs. */
-  cpu(): Promise<number>
+  /** CPU time so far, in µs: what it computed itself, and what the kernel did for it. */
+  cpu(): Promise<{ user: number; system: number }>
 }
 
 /** Starts `contenders/<module>.ts` with its variant. */
-export async function launch(module: string, variant: string, redisUrl: string, nodeOptions: readonly string[] = []): Promise<Contestant> {
+export async function launch(
+  module: string,
+  variant: string,
+  redisUrl: string,
+  nodeOptions: readonly string[] = [],
+): Promise<Contestant> {
   const file = join(import.meta.dirname, '..', 'contenders', `${module}.ts`)
   const command = [process.execPath, '--conditions=source', ...nodeOptions, file, variant]
   const child = spawn('taskset', ['-c', serverCore, ...command], {
@@ -25,8 +30,7 @@ export async function launch(module: string, variant: string, redisUrl: string, 
     async cpu() {
       const told = answer(child, 'cpu')
       child.send('cpu' satisfies ToContender)
-      const { user, system } = (await told).usage
-      return user + system
+      return (await told).usage
     },
     async [Symbol.asyncDispose]() {
       const gone = once(child, 'exit')
@@ -36,11 +40,16 @@ export async function launch(module: string, variant: string, redisUrl: string, 
   }
 }
 
-async function answer<T extends FromContender['type']>(child: ChildProcess, type: T): Promise<FromContender & { type: T }> {
-  const gone = once(child, 'exit').then(() => {
+async function answer<T extends FromContender['type']>(
+  child: ChildProcess,
+  type: T,
+): Promise<FromContender & { type: T }> {
+  const abort = new AbortController()
+  const gone = once(child, 'exit', abort).then(() => {
     throw new Error(`a server ended before it said '${type}'`)
   })
-  const [message] = (await Promise.race([once(child, 'message'), gone])) as [FromContender]
+  const [message] = (await Promise.race([once(child, 'message', abort), gone])) as [FromContender]
+  abort.abort()
   if (message.type !== type) throw new Error(`expected '${type}', got '${message.type}'`)
   return message as FromContender & { type: T }
 }

@@ -1,6 +1,7 @@
 // The Redis of a measurement: empty, on the core of the load, and able to say how many commands it was sent.
 import { createClient } from 'redis'
 import { startRedis } from '../../scripts/servers.ts'
+import { withoutTimeout } from './contender.ts'
 import { loadCore, pin } from './machine.ts'
 
 export interface BenchRedis {
@@ -17,7 +18,7 @@ export interface BenchRedis {
 export async function benchRedis(core: string | null = loadCore): Promise<BenchRedis> {
   const server = await startRedis()
   if (core !== null) pin(server.pid, core)
-  const client = createClient({ url: server.url, commandOptions: { timeout: undefined } })
+  const client = createClient({ url: server.url, ...withoutTimeout })
   client.on('error', (error: unknown) => {
     throw error
   })

@@ -45,7 +45,10 @@ export function publish(name: string, text: string): void {
     const content = read(file)
     const markers = new RegExp(`(<!-- bench:${name} -->)[^]*?(<!-- /bench:${name} -->)`)
     if (!markers.test(content)) continue
-    writeFileSync(file, content.replace(markers, (_, begin: string, end: string) => `${begin}\n\n${text}\n\n${end}`))
+    writeFileSync(
+      file,
+      content.replace(markers, (_, begin: string, end: string) => `${begin}\n\n${text}\n\n${end}`),
+    )
     console.log(`rewritten: ${document}`)
   }
 }
@@ -67,7 +70,7 @@ export function round(value: number, digits: number): number {
 
 export function shuffled<T>(items: readonly T[]): T[] {
   return items
-    .map(item => ({ item, at: Math.random() }))
+    .map((item) => ({ item, at: Math.random() }))
     .toSorted((a, b) => a.at - b.at)
     .map(({ item }) => item)
 }

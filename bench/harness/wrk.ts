@@ -36,9 +36,17 @@ export async function load(
     const script = join(folder, 'load.lua')
     const file = join(folder, 'requests')
     writeFileSync(script, lua)
-    writeFileSync(file, requests.map(request => frame(raw(request))).join(''))
+    writeFileSync(file, requests.map((request) => frame(raw(request))).join(''))
     const wrk = ['wrk', '-t1', `-c${connections}`, `-d${o.seconds}s`, '--timeout', '10s', '-s', script]
-    const output = await run('taskset', ['-c', loadCore, ...wrk, `http://127.0.0.1:${port}`, '--', file, String(o.once ?? false)])
+    const output = await run('taskset', [
+      '-c',
+      loadCore,
+      ...wrk,
+      `http://127.0.0.1:${port}`,
+      '--',
+      file,
+      String(o.once ?? false),
+    ])
     return parse(output, o.seconds)
   } finally {
     rmSync(folder, { recursive: true })
@@ -94,7 +102,14 @@ async function run(command: string, args: readonly string[]): Promise<string> {
 function parse(output: string, seconds: number): Load {
   const found = /^RESULT (\d+) (\d+) ([\d.]+) ([\d.]+) (\d+) (\d+)$/m.exec(output)
   if (found === null) throw new Error(`wrk gave no result\n${output}`)
-  const [requests, durationUs, p50Us, p99Us, refused, broken] = found.slice(1).map(Number) as [number, number, number, number, number, number]
+  const [requests, durationUs, p50Us, p99Us, refused, broken] = found.slice(1).map(Number) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ]
   if (refused + broken > 0 || requests === 0) {
     throw new Error(`of ${requests} requests in ${seconds} s ${refused} were refused and ${broken} broke\n${output}`)
   }
