@@ -2,6 +2,8 @@
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import { jsonSchemaTransform } from 'fastify-type-provider-zod'
+import { problemShape } from './schemas.ts'
+import * as z from 'zod'
 import type { App } from './server.ts'
 import { version } from './version.ts'
 
@@ -26,10 +28,22 @@ export async function addOpenApi(app: App): Promise<void> {
         { name: 'operation', description: 'Health and metrics' },
       ],
     },
-    transform: jsonSchemaTransform,
+    transform: withRefusals,
   })
   await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true, uiConfig: { url: '/openapi.json' } })
   app.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) =>
     reply.type('application/json; charset=utf-8').send(JSON.stringify(app.swagger())),
   )
+}
+
+type Transform = typeof jsonSchemaTransform
+
+/** Every call can be refused; said once here and not at each. */
+function withRefusals(o: Parameters<Transform>[0]): ReturnType<Transform> {
+  const { schema } = o
+  if (schema === undefined || schema.hide === true) return jsonSchemaTransform(o)
+  const type = schema.consumes === undefined ? 'application/problem+json' : 'application/json'
+  const refused = { description: 'Refused, and why', content: { [type]: { schema: problemShape } } }
+  const response = { ...((schema.response as object | undefined) ?? { 200: z.string() }), default: refused }
+  return jsonSchemaTransform({ ...o, schema: { ...schema, response } } as Parameters<Transform>[0])
 }

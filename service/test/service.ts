@@ -184,6 +184,11 @@ export interface ServedProcess extends Caller {
   end(signal?: NodeJS.Signals): Promise<number | null>
 }
 
+const children = new Set<ChildProcess>()
+process.once('exit', () => {
+  for (const child of children) child.kill('SIGKILL')
+})
+
 /** `holdfast serve` in a process of its own, on a free port. */
 export async function serve(env: Record<string, string>): Promise<ServedProcess> {
   const child = spawn(process.execPath, ['--conditions=source', main, 'serve'], {
@@ -204,7 +209,7 @@ export async function serve(env: Record<string, string>): Promise<ServedProcess>
   })
   // A test that fails must not wait for it, nor leave it running.
   for (const one of [child, child.stdout as Socket, child.stderr as Socket]) one.unref()
-  process.once('exit', () => child.kill('SIGKILL'))
+  children.add(child)
   return {
     ...caller(url),
     child,
@@ -214,6 +219,7 @@ export async function serve(env: Record<string, string>): Promise<ServedProcess>
       child.ref()
       if (child.exitCode === null && child.signalCode === null) child.kill(signal)
       const [code] = await exited
+      children.delete(child)
       assertNoSecrets(out + err)
       return code
     },
