@@ -6,20 +6,20 @@ import { contend, userIn } from '../harness/contender.ts'
 import { sessions } from '../harness/holdfast.ts'
 import { amr, person, roles } from '../harness/person.ts'
 
-type WithSession = FastifyRequest & { session: SessionOf<typeof sessions> }
+type WithSession = FastifyRequest & { held: SessionOf<typeof sessions> }
 
 const open = sessionOpener(sessions)
 const app = fastify()
-app.decorateRequest('session', null)
+app.decorateRequest('held', null)
 app.addHook('onRequest', async (request, reply) => {
-  Object.assign(request, { session: await open(request.raw, reply.raw) })
+  Object.assign(request, { held: await open(request.raw, reply.raw) })
 })
 app.get('/', async (request) => {
-  const { session } = request as WithSession
+  const { held: session } = request as WithSession
   return { userId: session.userId, data: await session.read('profile') }
 })
 app.post('/', async (request, reply) => {
-  const { session } = request as WithSession
+  const { held: session } = request as WithSession
   const { userId, data } = person(userIn(request.headers))
   await session.signIn(userId, { roles, amr })
   await session.update('profile', () => data)

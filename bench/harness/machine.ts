@@ -1,7 +1,7 @@
 // What the measurements ran on, and seeing to it that everything they need is there.
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
-import { availableParallelism, cpus, release, totalmem } from 'node:os'
+import { cpus, release, totalmem } from 'node:os'
 import { join } from 'node:path'
 
 /** The core of the one server process, and the core of everything else: the load and Redis. */
@@ -18,7 +18,7 @@ export interface Machine {
 export function machine(): Machine {
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
-    cores: availableParallelism(),
+    cores: cpus().length,
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     kernel: `${process.platform} ${release()}`,
   }
@@ -26,7 +26,7 @@ export function machine(): Machine {
 
 /** Installs wrk on Debian as root; anywhere else it says what is missing, and ends. */
 export function requireLoadTools(): void {
-  if (availableParallelism() < 2) fail('needs two cores: one for the server, one for the load')
+  if (cpus().length < 2) fail('needs two cores: one for the server, one for the load')
   if (!runs('wrk', ['--version']) && process.getuid?.() === 0 && existsSync('/etc/debian_version')) {
     spawnSync('apt-get', ['update'], { stdio: 'ignore' })
     spawnSync('apt-get', ['install', '-y', 'wrk'], { stdio: 'ignore' })

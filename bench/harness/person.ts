@@ -25,7 +25,7 @@ export const address = '203.0.113.7'
 export const userAgent =
   'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36'
 
-/** The `n`th person, always the same; their data is exactly `dataBytes` long as JSON. */
+/** The `n`th person, always the same; what their session holds is `dataBytes` long as JSON. */
 export function person(n: number): Person {
   const data: Profile = {
     name: `Person Number ${n}`,
@@ -38,7 +38,7 @@ export function person(n: number): Person {
     ],
     note: '',
   }
-  const note = words.slice(0, dataBytes - JSON.stringify(data).length)
+  const note = words.slice(0, dataBytes - JSON.stringify({ profile: data }).length)
   return { userId: `user-${n}`, data: { ...data, note } }
 }
 
