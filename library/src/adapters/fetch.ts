@@ -34,7 +34,8 @@ class FetchExchange implements Exchange {
   readonly #reads = new Set<string>()
 
   constructor(request: Request, address: string | null) {
-    this.header = (name) => request.headers.get(name)
+    // Some runtimes keep Host out of the headers; the URL says it too.
+    this.header = (name) => request.headers.get(name) ?? (name === 'host' ? new URL(request.url).host : null)
     this.method = request.method
     this.address = address
   }

@@ -27,8 +27,8 @@ export class NodeExchange implements Exchange {
   header(name: string): string | null {
     const value = this.#request.headers[name]
     if (value === undefined) return null
-    // node:http keeps the first of two Authorization fields, silently.
-    if (name === 'authorization' && this.#count(name) > 1) return null
+    // node:http keeps the first of two of these, silently.
+    if ((name === 'authorization' || name === 'host') && this.#count(name) > 1) return null
     return typeof value === 'string' ? value : value.join(', ')
   }
 
