@@ -1,3 +1,12 @@
 // Public names of `holdfast/testing`.
+export {
+  adapterContract,
+  testAdapter,
+  type AdapterAnswer,
+  type AdapterHandler,
+  type AdapterRequest,
+  type AdapterRule,
+  type ServeAdapter,
+} from './adapter.ts'
 export { fakeClock, type FakeClock } from './clock.ts'
 export { storeContract, testStore, type StoreRule, type StoreUnderTest, type TestFunction } from './store.ts'

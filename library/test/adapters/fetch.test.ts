@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { createSessions } from 'holdfast'
+import { withSession } from 'holdfast/adapters/fetch'
+import { memoryStore } from 'holdfast/stores/memory'
+import { testAdapter } from 'holdfast/testing'
+import { onFetch } from './servers.ts'
+
+testAdapter('fetch', { test, serve: onFetch })
+
+const sessions = createSessions({ store: memoryStore() })
+const url = 'https://shop.example/'
+
+test('where the runtime keeps Host out of the headers, the origin is compared with the URL', async () => {
+  const signIn = withSession(sessions, async (_, session) => {
+    await session.signIn('ada')
+    return new Response()
+  })
+  const from = (origin: string) => signIn(new Request(url, { method: 'POST', headers: { origin } }))
+  assert.equal((await from('https://shop.example')).status, 200)
+  assert.equal((await from('https://evil.example')).status, 403)
+})
+
+test('the device has the address that the runtime tells', async () => {
+  const handler = withSession(
+    sessions,
+    async (_, session) => {
+      await session.signIn('ada')
+      return new Response(session.device!.address)
+    },
+    { address: (request) => request.headers.get('x-peer') },
+  )
+  const headers = { 'sec-fetch-site': 'same-origin', 'x-peer': '192.0.2.7' }
+  assert.equal(await (await handler(new Request(url, { method: 'POST', headers }))).text(), '192.0.2.7')
+})
+
+test('an error that is none of ours is thrown on as it is', async () => {
+  const mine = new RangeError('mine')
+  const handler = withSession(sessions, () => {
+    throw mine
+  })
+  await assert.rejects(handler(new Request(url)), (error) => error === mine)
+})
+
+test('an answer without a session is the very one of the application', async () => {
+  const response = new Response('hello')
+  assert.equal(await withSession(sessions, () => response)(new Request(url)), response)
+})
