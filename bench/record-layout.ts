@@ -33,6 +33,12 @@ const layouts: readonly Layout[] = [
   text('JSON string', JSON.stringify, (value) => JSON.parse(value) as unknown),
   text('packed text', packText, unpackText),
   {
+    name: 'packed binary (holdfast, without the index: a guest)',
+    write: (record) => store.put({ ...record, userId: null }, null),
+    update: (record) => store.put({ ...record, userId: null }, record.version - 1),
+    read: (id) => store.get(id),
+  },
+  {
     name: 'packed binary (holdfast, with its user index)',
     write: (record) => store.put(record, null),
     update: (record) => store.put(record, record.version - 1),

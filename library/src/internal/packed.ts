@@ -12,7 +12,6 @@ export const headBytes = 12
 const rawCredential = 0x80
 /** The other instants are no small distance before `expiresAt`, and are kept as doubles. */
 const oddInstants = 0x40
-const spanMask = 0x3f
 const scratch = room(32)
 
 export interface Packed {
@@ -24,6 +23,9 @@ export interface Packed {
 /** `span`, from 0 to 63, is kept for the engine's own use in the low bits of the second byte. */
 export function pack(record: SessionRecord, span: number): Packed {
   const { userId, credential, identity, data, createdAt, seenAt, expiresAt } = record
+  if (!Number.isInteger(expiresAt) || expiresAt < 0 || expiresAt >= 2 ** 48) {
+    throw new RangeError(`expiresAt must be whole milliseconds since the epoch, not ${expiresAt}`)
+  }
   const raw = credential.length === 43 && writeBase64url(scratch, credential, 0, 32)
   const odd = !isDistance(expiresAt - createdAt) || !isDistance(expiresAt - seenAt)
   const userLength = userId === null ? 0 : utf8Length(userId)
@@ -88,11 +90,6 @@ export function unpack(id: string, bytes: Uint8Array, now: number): SessionRecor
   const identity = readText(bytes, readVarint(bytes))
   const data = readUtf8(bytes, position, bytes.length)
   return { id, userId, credential, identity, data, createdAt, seenAt, expiresAt, epoch, version: readUint(bytes, 2, 4) }
-}
-
-/** The `span` that the record was packed with. */
-export function spanOf(bytes: Uint8Array): number {
-  return bytes[1]! & spanMask
 }
 
 export function unknownFormat(format: number | undefined): ConfigError {

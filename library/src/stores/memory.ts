@@ -12,20 +12,21 @@ export interface MemoryStoreOptions {
  */
 export function memoryStore(o: MemoryStoreOptions = {}): SweepableStore & ScannableStore {
   const clock = o.clock ?? Date
-  const records = new Map<string, SessionRecord>()
+  const kept = new Map<string, Kept>()
   const idsByUser = new Map<string, Set<string>>()
+  let started = 0
 
   function live(id: string): SessionRecord | null {
-    const record = records.get(id)
+    const record = kept.get(id)?.record
     return record !== undefined && record.expiresAt > clock.now() ? record : null
   }
 
   function write(record: SessionRecord): void {
-    const before = records.get(record.id)
+    const before = kept.get(record.id)
     // A copy: whoever changes its record afterwards must not change ours. Frozen: we hand out the copy itself.
-    records.set(record.id, Object.freeze({ ...record }))
-    if (before?.userId === record.userId) return
-    if (before !== undefined) unlist(before)
+    kept.set(record.id, { record: Object.freeze({ ...record }), order: before?.order ?? started++ })
+    if (before?.record.userId === record.userId) return
+    if (before !== undefined) unlist(before.record)
     if (record.userId === null) return
     const ids = idsByUser.get(record.userId)
     if (ids === undefined) idsByUser.set(record.userId, new Set([record.id]))
@@ -33,9 +34,9 @@ export function memoryStore(o: MemoryStoreOptions = {}): SweepableStore & Scanna
   }
 
   function remove(id: string): void {
-    const record = records.get(id)
+    const record = kept.get(id)?.record
     if (record === undefined) return
-    records.delete(id)
+    kept.delete(id)
     unlist(record)
   }
 
@@ -79,7 +80,7 @@ export function memoryStore(o: MemoryStoreOptions = {}): SweepableStore & Scanna
     async sweep(limit) {
       const now = clock.now()
       let removed = 0
-      for (const record of records.values()) {
+      for (const { record } of kept.values()) {
         if (removed >= limit) break
         if (record.expiresAt > now) continue
         remove(record.id)
@@ -90,14 +91,20 @@ export function memoryStore(o: MemoryStoreOptions = {}): SweepableStore & Scanna
 
     async scan({ cursor, limit }) {
       const now = clock.now()
-      const from = cursor ?? ''
+      const after = Number(cursor ?? -1)
       const page = []
-      for (const record of records.values()) {
-        if (record.id > from && record.expiresAt > now) page.push(record)
+      for (const { record, order } of kept.values()) {
+        if (order <= after || record.expiresAt <= now) continue
+        page.push(record)
+        if (page.length >= limit) return { records: page, cursor: String(order) }
       }
-      page.sort((a, b) => (a.id < b.id ? -1 : 1))
-      const found = page.slice(0, limit)
-      return { records: found, cursor: page.length > limit ? (found.at(-1)?.id ?? null) : null }
+      return { records: page, cursor: null }
     },
   }
+}
+
+interface Kept {
+  readonly record: SessionRecord
+  /** Ascends along the map, so that a walk knows where it was. */
+  readonly order: number
 }

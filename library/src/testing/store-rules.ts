@@ -269,6 +269,16 @@ const rules: Record<string, (t: StoreUnderTest) => Promise<void>> = {
     }
   },
 
+  async 'a start that fails takes nothing from the list'(t) {
+    const lasting = session(t)
+    await t.store.put(lasting, null)
+    const briefer = session(t, { ...lasting, expiresAt: nowOf(t) + brief(t) })
+    assert.equal(await t.store.put(briefer, null), false)
+    await until(t, briefer.expiresAt + (t.clock === undefined ? 0 : 300_000))
+    await t.store.put(session(t, { userId: lasting.userId, createdAt: lasting.createdAt - 1 }), null)
+    assert.deepEqual(plain((await t.store.listByUser(lasting.userId!))[0] ?? null), lasting)
+  },
+
   async 'of many first writes of one id, one wins'(t) {
     const both = await clients(t)
     const records = Array.from({ length: 20 }, (_, i) => session(t, { id: 'contended-first-write', data: `${i}` }))

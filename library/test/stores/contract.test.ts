@@ -351,6 +351,19 @@ const broken: Record<string, { make: () => StoreUnderTest; noticedBy: RegExp }> 
     }),
     noticedBy: /a session that is kept alive stays on the list/,
   },
+  'an index that believes a start that failed': {
+    make: but((right, clock) => {
+      const until = new Map<string, number>()
+      return {
+        put(record, expected) {
+          if (expected === null || record.version > 1) until.set(record.id, record.expiresAt)
+          return right.put(record, expected)
+        },
+        listByUser: async (userId) => (await right.listByUser(userId)).filter(({ id }) => until.get(id)! > clock.now()),
+      }
+    }),
+    noticedBy: /a start that fails takes nothing from the list/,
+  },
   'an index that keeps the first user': {
     make: but((right) => {
       const first = new Map<string, string | null>()
