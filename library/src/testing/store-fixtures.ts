@@ -50,3 +50,10 @@ export async function clients(t: StoreUnderTest): Promise<readonly [Store, Store
 export function randomText(bytes: number): string {
   return Buffer.from(crypto.getRandomValues(new Uint8Array(bytes))).toString('base64url')
 }
+
+/** Whatever kind of object a store answers with: its own members, in an ordinary object. */
+export function plain(record: SessionRecord): SessionRecord
+export function plain(record: SessionRecord | null): SessionRecord | null
+export function plain(record: SessionRecord | null): SessionRecord | null {
+  return record === null ? null : { ...record }
+}

@@ -1,9 +1,9 @@
 // What every store owes, rule by rule.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import type { ScannableStore, SessionRecord, Store, SweepableStore } from '../store.ts'
+import type { SessionRecord, Store } from '../store.ts'
 import type { StoreRule, StoreUnderTest } from './store.ts'
-import { brief, clients, next, nowOf, randomText, session, until } from './store-fixtures.ts'
+import { brief, clients, next, nowOf, plain, randomText, session, until } from './store-fixtures.ts'
 
 const rules: Record<string, (t: StoreUnderTest) => Promise<void>> = {
   async 'what was never put is absent'({ store }) {
@@ -316,64 +316,7 @@ const rules: Record<string, (t: StoreUnderTest) => Promise<void>> = {
   },
 }
 
-const sweeping: typeof rules = {
-  async 'sweep removes up to so many expired records, and nothing else'(t) {
-    const store = t.store as SweepableStore
-    const end = nowOf(t) + brief(t)
-    const expired = Array.from({ length: 7 }, () => session(t, { expiresAt: end }))
-    const live = Array.from({ length: 3 }, () => session(t))
-    for (const record of [...expired, ...live]) await store.put(record, null)
-    assert.equal(await store.sweep(100), 0)
-    await until(t, end)
-    assert.equal(await store.sweep(5), 5)
-    assert.equal(await store.sweep(5), 2)
-    assert.equal(await store.sweep(5), 0)
-    for (const record of live) assert.deepEqual(plain(await store.get(record.id)), record)
-  },
-}
-
-const scanning: typeof rules = {
-  async 'a walk sees every live record, though others come and go'(t) {
-    const store = t.store as ScannableStore
-    const end = nowOf(t) + brief(t)
-    const live = Array.from({ length: 57 }, (_, i) => session(t, i % 3 === 0 ? { userId: null } : {}))
-    const expired = Array.from({ length: 5 }, () => session(t, { expiresAt: end }))
-    for (const record of [...live, ...expired]) await store.put(record, null)
-    await until(t, end)
-    const seen = new Map<string, SessionRecord>()
-    let cursor: string | undefined
-    let pages = 0
-    do {
-      assert.ok(++pages < 10_000, 'the walk does not end')
-      const page = await store.scan({ cursor, limit: 10 })
-      for (const record of page.records) seen.set(record.id, plain(record))
-      cursor = page.cursor ?? undefined
-      const visitor = session(t)
-      await store.put(visitor, null)
-      await store.delete([visitor.id])
-    } while (cursor !== undefined)
-    for (const record of live) assert.deepEqual(seen.get(record.id), record)
-    for (const record of expired) assert.equal(seen.has(record.id), false)
-  },
-
-  async 'an empty store has one empty page'(t) {
-    const store = t.store as ScannableStore
-    let pages = 0
-    let cursor: string | undefined
-    do {
-      const page = await store.scan({ cursor, limit: 10 })
-      assert.deepEqual(page.records, [])
-      cursor = page.cursor ?? undefined
-      assert.ok(++pages < 10_000, 'the walk does not end')
-    } while (cursor !== undefined)
-  },
-}
-
-export const storeRules: readonly StoreRule[] = [
-  ...Object.entries(rules).map(([name, check]) => ({ name, check })),
-  ...Object.entries(sweeping).map(([name, check]) => ({ name, check, needs: 'sweep' as const })),
-  ...Object.entries(scanning).map(([name, check]) => ({ name, check, needs: 'scan' as const })),
-]
+export const storeRules: readonly StoreRule[] = Object.entries(rules).map(([name, check]) => ({ name, check }))
 
 /** Text that looks like 32 bytes in base64url, and text that is not quite that. */
 function lookalikes(): readonly string[] {
@@ -396,11 +339,4 @@ async function increment(store: Store, id: string): Promise<void> {
     if (await store.put(next(record, { data: String(Number(record.data) + 1) }), record.version)) return
   }
   assert.fail('no write ever succeeded')
-}
-
-/** Whatever kind of object a store answers with: its own members, in an ordinary object. */
-function plain(record: SessionRecord): SessionRecord
-function plain(record: SessionRecord | null): SessionRecord | null
-function plain(record: SessionRecord | null): SessionRecord | null {
-  return record === null ? null : { ...record }
 }

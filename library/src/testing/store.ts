@@ -1,5 +1,6 @@
 // The contract of a store as tests: every store passes this, ours and yours.
 import type { Store } from '../store.ts'
+import { capabilityRules } from './store-capability-rules.ts'
 import { historyRules } from './store-history.ts'
 import { storeRules } from './store-rules.ts'
 
@@ -26,7 +27,7 @@ export interface StoreRule {
 }
 
 /** All that is asked of a store. `testStore` makes a test of each. */
-export const storeContract: readonly StoreRule[] = [...storeRules, ...historyRules]
+export const storeContract: readonly StoreRule[] = [...storeRules, ...capabilityRules, ...historyRules]
 
 /** `test` of node:test, and of every runner whose tests have a name and may return a promise. */
 export type TestFunction = (name: string, body: () => Promise<void>) => unknown
