@@ -2,34 +2,21 @@
 import { hash } from 'node:crypto'
 import type { SessionEvent } from 'holdfast'
 import { pino, type DestinationStream, type Logger } from 'pino'
+import { logOutput } from './log-output.ts'
 import type { LogLevel } from './settings.ts'
 
 export type { Logger } from 'pino'
 
-/** Lines are gathered for this long, unless something went wrong, since a write per line costs more than the line. */
-const gatherBytes = 8_192
-const gatherMs = 100
-
 export interface Log {
   readonly logger: Logger
-  /** Writes out what is gathered. Synchronous: for the end of the process. */
-  flush(): void
+  /** Writes out what is left, for the end of the process. Resolves within a second or so, whoever reads. */
+  close(): Promise<void>
 }
 
+/** On stdout. */
 export function openLog(level: LogLevel): Log {
-  const destination = pino.destination({ fd: 1, sync: false, minLength: gatherBytes })
-  const timer = setInterval(() => destination.flush(), gatherMs).unref()
-  return {
-    logger: createLogger(level, destination),
-    flush() {
-      clearInterval(timer)
-      try {
-        destination.flushSync()
-      } catch {
-        // Whoever read the log is gone.
-      }
-    },
-  }
+  const output = logOutput(1)
+  return { logger: createLogger(level, output), close: () => output.close() }
 }
 
 export function createLogger(level: LogLevel, destination: DestinationStream): Logger {

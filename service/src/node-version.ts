@@ -1,7 +1,7 @@
 // Which Node the service runs on.
 
-/** The first with node:sqlite and everything else that is used. */
-export const oldestNode = '22.13'
+/** The oldest that everything below runs on. */
+export const oldestNode = '22.15'
 
 export function runsOn(version: string): boolean {
   const [major, minor] = version.replace(/^v/, '').split('.').map(Number)

@@ -63,6 +63,14 @@ describe('told to stop', () => {
     socket.destroy()
   })
 
+  it('it does so when nobody reads its log any more, and serves until then', async () => {
+    const service = await serve({ HOLDFAST_ADMIN_SECRET: adminSecret, HOLDFAST_STORE: 'memory:' })
+    service.child.stdout!.destroy()
+    service.child.stderr!.destroy()
+    for (let i = 0; i < 100; i++) await service.start()
+    assert.equal(await service.end(), 0)
+  })
+
   it('it is not ready any more for who still has a connection', async () => {
     const service = await serve({ HOLDFAST_ADMIN_SECRET: adminSecret, HOLDFAST_STORE: 'memory:' })
     const underWay = await halfARequest(service)

@@ -77,7 +77,8 @@ function cantListen(error: unknown, host: string, port: number): StartError {
   }
 }
 
-function untilStopped(service: RunningService, { logger, flush }: Log): Promise<number> {
+function untilStopped(service: RunningService, log: Log): Promise<number> {
+  const { logger } = log
   // Nothing in the process is half done when an exception gets this far: sessions are in the store. So it is reported, and
   // the next request is answered.
   process.on('uncaughtException', (err) => logger.fatal({ err }, 'an error was not handled'))
@@ -87,25 +88,24 @@ function untilStopped(service: RunningService, { logger, flush }: Log): Promise<
     let stopping = false
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.on(signal, () => {
-        if (stopping) {
-          flush()
-          process.exit(1)
-        }
+        if (stopping) process.exit(1)
         stopping = true
-        logger.info({ signal }, 'stopping: requests under way are answered first')
-        service.stop(drainMs).then(
-          () => {
-            logger.info('stopped')
-            flush()
-            resolve(0)
-          },
-          (err: unknown) => {
-            logger.fatal({ err }, 'could not stop in good order')
-            flush()
-            resolve(1)
-          },
-        )
+        void stop(signal).then(resolve)
       })
     }
   })
+
+  async function stop(signal: string): Promise<number> {
+    let code = 0
+    logger.info({ signal }, 'stopping: requests under way are answered first')
+    try {
+      await service.stop(drainMs)
+      logger.info('stopped')
+    } catch (err) {
+      logger.fatal({ err }, 'could not stop in good order')
+      code = 1
+    }
+    await log.close()
+    return code
+  }
 }
