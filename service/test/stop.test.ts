@@ -45,8 +45,10 @@ describe('told to stop', () => {
       const ended = service.end(signal)
       await until(() => service.output().includes('stopping'), 'the line that says so')
       await assert.rejects(service.call('GET', '/healthz'))
+      const lastSentAt = performance.now()
       assert.match(await underWay.finish(), /HTTP\/1\.1 201 Created/)
       assert.equal(await ended, 0)
+      assert.ok(performance.now() - lastSentAt < 8000, 'it waits for answers, not until they are late')
       assert.match(service.output(), /"msg":"stopped"/)
     })
   }

@@ -4,7 +4,7 @@ import { Problem } from '../problems.ts'
 import type { App, Service } from '../server.ts'
 import { authorize, basicAuthentication } from './auth.ts'
 
-export function addAuthentication(app: App, { clients, limits, logger, metrics }: Service): void {
+export function addAuthentication(app: App, { clients, limits, logger, metrics, state }: Service): void {
   const authenticate = basicAuthentication(clients, limits, () => metrics.clientRefused())
 
   app.decorateRequest('client', null)
@@ -28,6 +28,8 @@ export function addAuthentication(app: App, { clients, limits, logger, metrics }
   })
 
   app.addHook('onResponse', (request, reply, done) => {
+    // Kept alive until now for a next request that will not be taken.
+    if (state.stopping) setImmediate(() => app.server.closeIdleConnections())
     const { method } = request
     // The pattern, not the path: paths hold ids of sessions and users.
     const route = request.routeOptions.url ?? 'none'
