@@ -5,7 +5,7 @@ import { createSessions } from 'holdfast'
 import { sessionMiddleware } from 'holdfast/adapters/express'
 import { memoryStore } from 'holdfast/stores/memory'
 import { testAdapter } from 'holdfast/testing'
-import { listen, onExpress } from './servers.ts'
+import { listen, onExpress, sessionOf } from './servers.ts'
 
 testAdapter('Express', { test, serve: onExpress })
 
@@ -13,8 +13,8 @@ test("the device has the address that Express's own proxy settings see", async (
   const app = express().set('trust proxy', 'loopback')
   app.use(sessionMiddleware(createSessions({ store: memoryStore() })))
   app.post('/', async (request, response) => {
-    await request.session.signIn('ada')
-    response.send(request.session.device!.address)
+    await sessionOf(request).signIn('ada')
+    response.send(sessionOf(request).device!.address)
   })
   const { url, close } = await listen(app)
   try {

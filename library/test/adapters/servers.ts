@@ -8,10 +8,9 @@ import fastify from 'fastify'
 import { sessionMiddleware } from 'holdfast/adapters/express'
 import { withSession } from 'holdfast/adapters/fetch'
 import { sessionHandler, sessionOpener } from 'holdfast/adapters/node'
-import type { SessionOf } from 'holdfast'
 import type { AdapterAnswer, ServeAdapter } from 'holdfast/testing'
 
-type Sessions = Parameters<ServeAdapter>[0]
+type AnySession = Parameters<Parameters<ServeAdapter>[1]>[0]
 
 export async function listen(listener: RequestListener): Promise<{ url: string; close(): Promise<void> }> {
   const server = createServer(listener)
@@ -83,12 +82,9 @@ export function overFetch(handler: (request: Request) => Promise<Response>): Req
   }
 }
 
-declare global {
-  namespace Express {
-    interface Request {
-      session: SessionOf<Sessions>
-    }
-  }
+/** An application declares the type once; here two of them would have to agree. */
+export function sessionOf(request: object): AnySession {
+  return (request as { session: AnySession }).session
 }
 
 export const onExpress: ServeAdapter = (sessions, handle) => {
@@ -101,7 +97,7 @@ export const onExpress: ServeAdapter = (sessions, handle) => {
       status,
       headers = [],
       body,
-    } = await handle(request.session, {
+    } = await handle(sessionOf(request), {
       method: request.method,
       path: request.url,
       body: typeof request.body === 'string' ? request.body : '',
@@ -112,18 +108,12 @@ export const onExpress: ServeAdapter = (sessions, handle) => {
   return listen(app)
 }
 
-declare module 'fastify' {
-  interface FastifyRequest {
-    session: SessionOf<Sessions>
-  }
-}
-
 export const onFastify: ServeAdapter = async (sessions, handle) => {
   const app = fastify()
   const open = sessionOpener(sessions)
   app.decorateRequest('session')
   app.addHook('onRequest', async (request, reply) => {
-    request.session = await open(request.raw, reply.raw)
+    Object.assign(request, { session: await open(request.raw, reply.raw) })
   })
   app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, body))
   app.all('/*', async (request, reply) => {
@@ -131,7 +121,7 @@ export const onFastify: ServeAdapter = async (sessions, handle) => {
       status,
       headers = [],
       body,
-    } = await handle(request.session, {
+    } = await handle(sessionOf(request), {
       method: request.method,
       path: request.url,
       body: typeof request.body === 'string' ? request.body : '',
