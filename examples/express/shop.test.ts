@@ -113,11 +113,15 @@ test('what was signed out in one tab is refused in the other', async () => {
   await signIn(page, 'ada')
   const other = await tab(context)
   assert.equal(await heading(other), 'Hello, ada')
+  const captured = await context.cookies()
   await click(page, 'Sign out')
   assert.equal(await heading(page), 'Hello, guest')
   await click(other, 'Order')
   assert.equal(await error(other), 'sign in first')
   assert.deepEqual(await context.cookies(), [])
+  await context.addCookies(captured)
+  await page.goto(address)
+  assert.equal(await heading(page), 'Hello, guest', 'a captured cookie')
   await context.close()
 })
 
@@ -164,7 +168,7 @@ test('"sign out everywhere" ends all of them', async () => {
   await there.context.close()
 })
 
-test('a form on another site, or on another port of this one, changes nothing', async () => {
+test('a form on another site, or on another port of this one, changes nothing', async (t) => {
   const { context, page } = await visitor()
   await signIn(page, 'ada')
   const foreign = createServer((_, response) => {
@@ -173,6 +177,10 @@ test('a form on another site, or on another port of this one, changes nothing', 
       .end(`<form method="post" action="${address}/sign-out"><button>Win a prize</button></form>`)
   })
   const port = await listening(foreign)
+  t.after(() => {
+    foreign.close()
+    foreign.closeAllConnections()
+  })
   for (const origin of [`http://127.0.0.1:${port}`, `http://localhost:${port}`]) {
     const trap = await context.newPage()
     await trap.goto(origin)
@@ -183,7 +191,6 @@ test('a form on another site, or on another port of this one, changes nothing', 
     await page.reload()
     assert.equal(await heading(page), 'Hello, ada')
   }
-  foreign.close()
   await context.close()
 })
 
