@@ -268,7 +268,7 @@ function markdown(results: readonly Result[]): string {
     header,
     results.map(({ name, kind, median, cpuUsOverBare, bareKept }) => [
       kind === 'holdfast' ? `**${name}**` : name,
-      median.requestsPerSecond.toLocaleString('en'),
+      Math.round(median.requestsPerSecond).toLocaleString('en'),
       median.cpuUsPerRequest.toFixed(1),
       kind === 'bare' ? '–' : cpuUsOverBare.toFixed(1),
       kind === 'bare' ? '–' : `${(bareKept * 100).toFixed(0)} %`,

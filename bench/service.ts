@@ -217,7 +217,7 @@ function markdown(results: readonly ReturnType<typeof summary>[]): string {
     ],
     results.map(({ call, median }) => [
       call,
-      median.requestsPerSecond.toLocaleString('en'),
+      Math.round(median.requestsPerSecond).toLocaleString('en'),
       median.cpuUsPerRequest.toFixed(1),
       median.p50Ms.toFixed(2),
       median.p99Ms.toFixed(2),
