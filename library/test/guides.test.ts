@@ -1,0 +1,106 @@
+// The code in the guides works as it stands there, and its types hold: all blocks of a guide are one program.
+import assert from 'node:assert/strict'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { after, test, type TestContext } from 'node:test'
+import { promisify } from 'node:util'
+
+const root = join(import.meta.dirname, '../..')
+const folder = mkdtempSync(join(tmpdir(), 'holdfast-guides-'))
+after(() => rmSync(folder, { recursive: true }))
+symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
+writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+
+/** Writes the guide's program, which tells its address when it listens. */
+function program(guide: string): string {
+  const blocks = readFileSync(join(root, 'docs/guide', guide), 'utf8').matchAll(/```ts\n([\s\S]+?)```/g)
+  const code = [...blocks]
+    .map(([, block]) => block)
+    .join('\n')
+    .replace(
+      /(\.listen\()3000, 'localhost'\)/,
+      "$10, 'localhost').on('listening', function () { console.log(this.address().port) })",
+    )
+  const file = join(folder, guide.replace('.md', '.ts'))
+  writeFileSync(file, code)
+  return file
+}
+
+for (const guide of ['getting-started.md', 'express.md']) {
+  test(`the types of ${guide} hold`, async () => {
+    const file = program(guide)
+    const typed = file.replace('.ts', '.json')
+    const include = [file]
+    const compilerOptions = { lib: ['es2024'], noUnusedLocals: false }
+    // The listener that tells the address is ours, and untyped.
+    writeFileSync(file, readFileSync(file, 'utf8').replace(/\.on\('listening'.*$/m, ''))
+    writeFileSync(typed, JSON.stringify({ extends: join(root, 'tsconfig.json'), include, compilerOptions }))
+    await promisify(execFile)(join(root, 'node_modules/.bin/tsc'), ['-p', typed]).catch((error: { stdout: string }) => {
+      assert.fail(error.stdout)
+    })
+  })
+}
+
+/** Runs a guide's program; what it prints beside its port goes to `printed`. */
+async function running(t: TestContext, guide: string) {
+  const child = spawn(
+    process.execPath,
+    ['--conditions=source', '--disable-warning=ExperimentalWarning', program(guide)],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, NODE_ENV: 'test' },
+    },
+  )
+  t.after(async () => {
+    child.kill()
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+  })
+  const printed: string[] = []
+  const lines = createInterface(child.stdout)
+  lines.on('line', (line) => printed.push(line))
+  while (!printed.some((line) => /^\d+$/.test(line))) await once(lines, 'line')
+  const port = printed.find((line) => /^\d+$/.test(line))
+  let cookie = ''
+  const call = async (method: string, path: string, body?: object) => {
+    const headers = { cookie, 'content-type': 'application/json', 'sec-fetch-site': 'same-origin' }
+    const response = await fetch(`http://localhost:${port}${path}`, {
+      method,
+      headers,
+      ...(body && { body: JSON.stringify(body) }),
+    })
+    cookie = response.headers.getSetCookie()[0]?.split(';')[0] ?? cookie
+    return { status: response.status, json: response.status === 200 ? ((await response.json()) as unknown) : null }
+  }
+  return { call, printed }
+}
+
+test('the service of the first guide does what the guide says', async (t) => {
+  const { call, printed } = await running(t, 'getting-started.md')
+  assert.deepEqual((await call('GET', '/')).json, { userId: null, cart: [] })
+  assert.deepEqual((await call('POST', '/cart')).json, ['tea'])
+  assert.equal((await call('GET', '/orders')).status, 401)
+  assert.deepEqual((await call('POST', '/sign-in')).json, { hello: 'ada' })
+  assert.deepEqual((await call('POST', '/cart')).json, ['tea', 'tea'])
+  assert.equal((await call('GET', '/orders')).status, 200)
+  await call('POST', '/sign-out')
+  assert.deepEqual((await call('GET', '/')).json, { userId: null, cart: [] })
+  assert.ok(printed.includes('unknown'), printed.join())
+})
+
+test('the service of the Express guide does what the guide says', async (t) => {
+  const { call } = await running(t, 'express.md')
+  assert.deepEqual((await call('POST', '/cart', { item: 'jam' })).json, ['jam'])
+  assert.equal((await call('POST', '/sign-in', { name: 'ada', password: 'no' })).status, 401)
+  assert.equal((await call('GET', '/orders')).status, 401)
+  assert.deepEqual((await call('POST', '/sign-in', { name: 'ada', password: 'tea' })).json, { hello: 'ada' })
+  assert.deepEqual((await call('POST', '/cart', { item: 'rye' })).json, ['jam', 'rye'])
+  assert.equal((await call('GET', '/orders')).status, 200)
+  assert.equal((await call('DELETE', `/devices/${'A'.repeat(22)}`)).status, 404)
+  assert.equal((await call('POST', '/password')).status, 204)
+  assert.equal((await call('POST', '/sign-out')).status, 204)
+  assert.equal((await call('GET', '/orders')).status, 401)
+})
