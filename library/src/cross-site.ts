@@ -32,7 +32,9 @@ export function refuseCrossSite(
     throw new CrossSiteError('refused: the request comes from another origin')
   }
   if (carriesCookie) {
-    throw new CrossSiteError('refused: a cookie alone may change nothing; send Origin, as browsers do, or use a bearer token')
+    throw new CrossSiteError(
+      'refused: a cookie alone may change nothing; send Origin, as browsers do, or use a bearer token',
+    )
   }
 }
 

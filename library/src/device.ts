@@ -13,7 +13,8 @@ export interface Device {
 }
 
 export function describe(browser: string | null, system: string | null, address: string | null): Device {
-  const label = browser !== null && system !== null ? `${browser} on ${system}` : (browser ?? system ?? 'Unknown device')
+  const label =
+    browser !== null && system !== null ? `${browser} on ${system}` : (browser ?? system ?? 'Unknown device')
   return { browser, system, label, address }
 }
 

@@ -7,7 +7,12 @@ export type EndReason = 'signed-out' | 'ended' | 'replaced' | 'limit'
 export type SessionEvent =
   | { readonly type: 'started'; readonly id: string; readonly userId: string | null }
   | { readonly type: 'signed-in'; readonly id: string; readonly userId: string; readonly replaced: string | null }
-  | { readonly type: 'ended'; readonly ids: readonly string[]; readonly userId: string | null; readonly reason: EndReason }
+  | {
+      readonly type: 'ended'
+      readonly ids: readonly string[]
+      readonly userId: string | null
+      readonly reason: EndReason
+    }
   | { readonly type: 'refused'; readonly id: string | null; readonly reason: RefusedReason }
   | { readonly type: 'denied'; readonly id: string | null; readonly userId: string | null; readonly missing: string }
   | { readonly type: 'roles-changed'; readonly id: string; readonly userId: string; readonly roles: readonly string[] }

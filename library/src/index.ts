@@ -8,7 +8,9 @@ import { cookieTransport } from './transport/cookie.ts'
  * Sessions on a store, by cookie unless told otherwise, with opaque credentials. Make one at start-up and keep it.
  * Throws `ConfigError`, naming the option, when it can't work with one.
  */
-export function createSessions<const S extends Schemas = Readonly<Record<string, StandardSchema>>>(o: SessionsOptions<S>): Sessions<DataOf<S>> {
+export function createSessions<const S extends Schemas = Readonly<Record<string, StandardSchema>>>(
+  o: SessionsOptions<S>,
+): Sessions<DataOf<S>> {
   return storedSessions({ ...o, transport: o.transport ?? cookieTransport(), credentials: opaqueCredentials() })
 }
 

@@ -39,7 +39,8 @@ const longest = milliseconds('longest', '400d')
 
 export function policy(lifetime: Lifetime): Policy {
   const limits = typeof lifetime === 'string' ? presets[lifetime] : lifetime
-  if (limits === undefined) throw new ConfigError(`lifetime: there is no preset '${String(lifetime)}'; use aal1, aal2 or aal3`)
+  if (limits === undefined)
+    throw new ConfigError(`lifetime: there is no preset '${String(lifetime)}'; use aal1, aal2 or aal3`)
   const normal = parsed('lifetime', limits)
   const remember = typeof lifetime === 'string' ? undefined : lifetime.remember
   const long = remember === undefined ? null : parsed('lifetime.remember', remember)
@@ -72,7 +73,8 @@ export function policy(lifetime: Lifetime): Policy {
 
 function parsed(option: string, { idle, absolute }: Limits): { idle: number; absolute: number } {
   const limits = { idle: milliseconds(`${option}.idle`, idle), absolute: milliseconds(`${option}.absolute`, absolute) }
-  if (limits.idle > limits.absolute) throw new ConfigError(`${option}: idle (${idle}) is longer than absolute (${absolute})`)
+  if (limits.idle > limits.absolute)
+    throw new ConfigError(`${option}: idle (${idle}) is longer than absolute (${absolute})`)
   if (limits.absolute > longest) throw new ConfigError(`${option}.absolute: at most 400d, got ${absolute}`)
   return limits
 }

@@ -10,7 +10,8 @@ export type Grants = (roles: readonly string[], permission: string) => boolean
 /** `ConfigError` when a grant has a `*` anywhere but as its last part. */
 export function grants(roles: Roles): Grants {
   const byRole = new Map(Object.entries(roles).map(([role, permissions]) => [role, permissions.map(checked)]))
-  return (held, permission) => held.some((role) => byRole.get(role)?.some((grant) => covers(grant, permission)) ?? false)
+  return (held, permission) =>
+    held.some((role) => byRole.get(role)?.some((grant) => covers(grant, permission)) ?? false)
 }
 
 function checked(grant: string): string {

@@ -21,7 +21,11 @@ before(async () => {
   await symlink(join(root, 'node_modules'), join(folder, 'node_modules'))
   await writeFile(join(folder, 'package.json'), '{"type":"module"}')
   await writeFile(join(folder, 'readme.ts'), code)
-  const tsconfig = { extends: join(root, 'tsconfig.json'), include: ['readme.ts'], compilerOptions: { lib: ['es2024'] } }
+  const tsconfig = {
+    extends: join(root, 'tsconfig.json'),
+    include: ['readme.ts'],
+    compilerOptions: { lib: ['es2024'] },
+  }
   await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(tsconfig))
 })
 after(() => rm(folder, { recursive: true }))
@@ -33,7 +37,9 @@ test('the types of the README’s code hold', async () => {
 })
 
 test('the README’s code keeps a guest’s cart through sign-in and signs out', async (t) => {
-  const server = spawn(process.execPath, ['--conditions=source', join(folder, 'readme.ts')], { stdio: ['ignore', 'inherit', 'pipe'] })
+  const server = spawn(process.execPath, ['--conditions=source', join(folder, 'readme.ts')], {
+    stdio: ['ignore', 'inherit', 'pipe'],
+  })
   t.after(async () => {
     server.kill()
     await once(server, 'exit')
@@ -41,7 +47,9 @@ test('the README’s code keeps a guest’s cart through sign-in and signs out',
   let cookie = ''
   const call = async (method: string, path: string, body?: object) => {
     const headers = { cookie, 'content-type': 'application/json', 'sec-fetch-site': 'same-origin' }
-    const response = await retried(() => fetch(`http://127.0.0.1:${port}${path}`, { method, headers, ...(body && { body: JSON.stringify(body) }) }))
+    const response = await retried(() =>
+      fetch(`http://127.0.0.1:${port}${path}`, { method, headers, ...(body && { body: JSON.stringify(body) }) }),
+    )
     cookie = response.headers.getSetCookie()[0]?.split(';')[0] ?? cookie
     return response
   }

@@ -11,7 +11,9 @@ export function milliseconds(option: string, duration: Duration): number {
   const parts = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(duration)
   const ms = parts === null ? 0 : Number(parts[1]) * units[parts[2]!]!
   if (ms <= 0 || !Number.isSafeInteger(ms)) {
-    throw new ConfigError(`${option}: expected a positive duration such as '30s', '15m', '12h' or '30d', got '${duration}'`)
+    throw new ConfigError(
+      `${option}: expected a positive duration such as '30s', '15m', '12h' or '30d', got '${duration}'`,
+    )
   }
   return ms
 }

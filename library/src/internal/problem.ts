@@ -14,8 +14,18 @@ export function problem(error: unknown): Problem {
   const detail = known?.message ?? (status === 503 ? 'the session store is not available; try again' : undefined)
   return {
     status,
-    headers: { ...(error instanceof SessionError ? error.headers : {}), 'content-type': 'application/problem+json', 'cache-control': 'no-store' },
-    body: JSON.stringify({ type: 'about:blank', title: titles[status] ?? 'Error', status, detail, code: error instanceof SessionError ? error.code : undefined }),
+    headers: {
+      ...(error instanceof SessionError ? error.headers : {}),
+      'content-type': 'application/problem+json',
+      'cache-control': 'no-store',
+    },
+    body: JSON.stringify({
+      type: 'about:blank',
+      title: titles[status] ?? 'Error',
+      status,
+      detail,
+      code: error instanceof SessionError ? error.code : undefined,
+    }),
   }
 }
 
