@@ -10,6 +10,7 @@ export type SessionEvent =
   | {
       readonly type: 'ended'
       readonly ids: readonly string[]
+      /** `null` for guests, and for what was ended by its id alone. */
       readonly userId: string | null
       readonly reason: EndReason
     }

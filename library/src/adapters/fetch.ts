@@ -47,13 +47,14 @@ class FetchExchange implements Exchange {
     this.#reads.add(header)
   }
 
-  /** The handler's response with ours added; what the handler said of caching stands. */
+  /** The handler's response with ours added. What it says of caching stands, unless a credential is in it. */
   complete(response: Response): Response {
-    if (this.#cookies.size === 0 && this.#reads.size === 0) return response
+    // Below 200 there is no response to add to: an upgraded connection, or `Response.error()`.
+    if (response.status < 200 || (this.#cookies.size === 0 && this.#reads.size === 0)) return response
     const headers = new Headers(response.headers)
     for (const line of this.#cookies.values()) headers.append('set-cookie', line)
     for (const name of this.#reads) headers.append('vary', name)
-    if (!headers.has('cache-control')) headers.set('cache-control', 'no-store')
+    if (this.#cookies.size > 0 || !headers.has('cache-control')) headers.set('cache-control', 'no-store')
     return new Response(response.body, { status: response.status, statusText: response.statusText, headers })
   }
 }
