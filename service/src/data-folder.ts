@@ -31,6 +31,11 @@ export function adminSecret(settings: Pick<Settings, 'adminSecret' | 'dataFolder
   return readSecret(file) ?? makeSecret(file)
 }
 
+/** The same, where there is one already. */
+export function keptAdminSecret(settings: Pick<Settings, 'adminSecret' | 'dataFolder'>): string | null {
+  return settings.adminSecret ?? readSecret(adminSecretFile(settings))
+}
+
 function readSecret(file: string): string | null {
   let secret: string
   try {

@@ -2,6 +2,7 @@
 // The `holdfast` command.
 import { UsageError, print, type Command } from './cli/command.ts'
 import { oldestNode, runsOn } from './node-version.ts'
+import { nearest } from './nearest.ts'
 import { StartError } from './start-error.ts'
 
 const commands: Record<string, () => Promise<Command>> = {
@@ -22,7 +23,11 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
     return name === undefined ? 2 : 0
   }
   const load = commands[name === '--version' ? 'version' : name]
-  if (load === undefined) return complain(2, `there is no command '${name}'; holdfast --help lists all`)
+  if (load === undefined) {
+    const meant = nearest(name, Object.keys(commands), 2)
+    const hint = meant === null ? '' : `did you mean ${meant}? `
+    return complain(2, `there is no command '${name}'; ${hint}holdfast --help lists all`)
+  }
   const command = await load()
   if (args.includes('--help') || args.includes('-h')) {
     print(command.help)
@@ -32,12 +37,20 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
     return await command.run(args)
   } catch (error) {
     if (error instanceof StartError) return complain(1, ...error.problems)
-    // node:util says what it does not know of a command line.
-    const wrongUse =
-      error instanceof UsageError || String((error as { code?: string }).code).startsWith('ERR_PARSE_ARGS')
-    if (wrongUse) return complain(2, `${(error as Error).message} (holdfast ${name} --help)`)
+    const misunderstood = whyMisunderstood(error)
+    if (misunderstood !== null) return complain(2, `${misunderstood} (holdfast ${name} --help)`)
     return complain(1, `failed: ${error instanceof Error ? error.message : String(error)}`)
   }
+}
+
+/** What of the command line was wrong; `null` when it was something else. */
+function whyMisunderstood(error: unknown): string | null {
+  const { code, message } = error as Error & { code?: string }
+  if (error instanceof UsageError) return message
+  // By node:util, which goes on about positional arguments.
+  const unknownOption = code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION' ? /'(-[^' ]*)/.exec(message) : null
+  if (unknownOption !== null) return `there is no option ${unknownOption[1]}`
+  return code?.startsWith('ERR_PARSE_ARGS') === true ? message : null
 }
 
 function complain(exitCode: number, ...lines: readonly string[]): number {

@@ -2,6 +2,7 @@
 import { join, resolve } from 'node:path'
 import type { Duration } from 'holdfast'
 import { parseStoreUrl, type StoreUrl } from './engines/store-url.ts'
+import { nearest } from './nearest.ts'
 import { StartError } from './start-error.ts'
 
 export interface Settings {
@@ -152,22 +153,7 @@ function isUnknown(name: string): boolean {
 }
 
 function unknown(name: string): string {
-  const [nearest] = settingNames
-    .map((known) => ({ known, distance: distance(name, known) }))
-    .toSorted((a, b) => a.distance - b.distance)
-  const hint = nearest!.distance <= 4 ? `did you mean ${nearest!.known}?` : `there are ${settingNames.join(', ')}`
+  const meant = nearest(name, settingNames, 4)
+  const hint = meant === null ? `there are ${settingNames.join(', ')}` : `did you mean ${meant}?`
   return `${name}: there is no such setting; ${hint}`
-}
-
-/** How many letters must be put in, taken out or changed to make one of the other (Levenshtein). */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      next[j] = Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1))
-    }
-    row = next
-  }
-  return row[b.length]!
 }

@@ -1,6 +1,6 @@
 // The `holdfast` command, while the service runs and beside it.
 import assert from 'node:assert/strict'
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -157,6 +157,47 @@ describe('doctor says what to do about', () => {
   })
 })
 
+describe('in a folder where no service runs', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-elsewhere-'))
+  const data = join(folder, 'data')
+  after(() => rmSync(folder, { recursive: true }))
+  const commands = [
+    ['sessions', 'list'],
+    ['sessions', 'show', 'A'.repeat(22)],
+    ['sessions', 'end', '--all'],
+    ['clients', 'list'],
+    ['clients', 'remove', 'shop'],
+  ]
+
+  it('commands say that there is no store, and make none', () => {
+    for (const command of commands) {
+      const { code, out, err } = holdfast(command, { HOLDFAST_DATA: data })
+      assert.deepEqual([code, out], [1, ''], command.join(' '))
+      const advice = 'run this where the service runs, or set HOLDFAST_DATA / HOLDFAST_STORE'
+      assert.equal(err, `holdfast: no store at ${join(data, 'holdfast.db')}: ${advice}\n`)
+    }
+    assert.ok(!existsSync(data))
+  })
+
+  it('nor on a Redis that no service has used', async () => {
+    const redis = await startRedis()
+    const { code, err } = holdfast(['sessions', 'list'], { HOLDFAST_DATA: data, HOLDFAST_STORE: redis.url })
+    await redis.stop()
+    assert.equal(code, 1)
+    assert.match(err, /^holdfast: no store at redis:[^\n]+: run this where the service runs/)
+    assert.ok(!existsSync(data))
+  })
+
+  it('adding a client makes the store', () => {
+    const added = holdfast(['clients', 'add', 'shop', '--permissions', 'verify'], { HOLDFAST_DATA: data })
+    keepSecret(added.out.trim())
+    assert.equal(added.code, 0, added.err)
+    assert.match(holdfast(['clients', 'list'], { HOLDFAST_DATA: data }).out, /shop/)
+    assert.equal(holdfast(['sessions', 'list'], { HOLDFAST_DATA: data }).code, 0)
+    assert.ok(!existsSync(join(data, 'admin-secret')))
+  })
+})
+
 describe('the command line', () => {
   it('explains every command', () => {
     const overview = holdfast(['--help'], {})
@@ -204,6 +245,15 @@ describe('the command line', () => {
       const command = name === 'clients' ? clients : sessions
       await assert.rejects(command.run(args), UsageError, args.join(' '))
     }
+  })
+
+  it('names an option it does not know, and the command that was meant', () => {
+    const option = holdfast(['sessions', 'list', '--json'], {})
+    assert.deepEqual([option.code, option.err], [2, 'holdfast: there is no option --json (holdfast sessions --help)\n'])
+    assert.match(
+      holdfast(['session', 'list'], {}).err,
+      /^holdfast: there is no command 'session'; did you mean sessions\? /,
+    )
   })
 
   it('says that a store in memory is out of its reach', () => {

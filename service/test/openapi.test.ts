@@ -121,7 +121,13 @@ describe('the OpenAPI document', () => {
     assert.equal(status, 200)
     assert.match(page, /swagger-ui/)
     assert.equal(headers.get('cache-control'), 'no-store')
-    assert.match(headers.get('content-security-policy')!, /default-src 'self'/)
+    assert.match(page, /<title>Holdfast<\/title>/)
+    const policy = headers.get('content-security-policy')!
+    assert.match(policy, /default-src 'self'/)
+    // On plain HTTP under a name other than loopback's, the page would load nothing at all.
+    assert.doesNotMatch(policy, /upgrade-insecure-requests|https|swagger\.io/)
+    const root = await fetch(service.url, { redirect: 'manual' })
+    assert.deepEqual([root.status, root.headers.get('location')], [302, '/docs/'])
     const script = await service.call('GET', '/docs/static/swagger-initializer.js', { as: null })
     assert.match(script.text, /openapi\.json/)
   })

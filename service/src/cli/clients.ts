@@ -38,13 +38,15 @@ Works on the store of HOLDFAST_STORE, or the one in HOLDFAST_DATA, while the ser
 }
 
 async function add(id: string, granted: readonly string[]): Promise<number> {
-  return withRegistry(async (registry) => {
+  const adding = async (registry: ClientRegistry) => {
     const secret = await registry.add(id, granted)
     if (secret === null) throw new StartError(`there is a client '${id}' already: remove it first, or take another id`)
     process.stderr.write(`Client '${id}' may ${granted.join(', ')}. Its secret, which is shown only now:\n`)
     print(secret)
     return 0
-  })
+  }
+  // Clients may be there before the service first runs.
+  return withRegistry(adding, { make: true })
 }
 
 async function list(registry: ClientRegistry): Promise<number> {
@@ -61,8 +63,11 @@ async function remove(id: string): Promise<number> {
   })
 }
 
-async function withRegistry<T>(work: (registry: ClientRegistry) => Promise<T>): Promise<T> {
-  const { engine } = await openShared()
+async function withRegistry(
+  work: (registry: ClientRegistry) => Promise<number>,
+  { make = false } = {},
+): Promise<number> {
+  const { engine } = await openShared({ make })
   try {
     return await work(clientRegistry(engine.clients))
   } finally {

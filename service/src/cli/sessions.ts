@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import type * as z from 'zod'
 import { createSessions, type ScannableStore, type SessionRecord, type Sessions } from 'holdfast'
 import { hashSecret } from '../clients.ts'
-import { adminSecret } from '../data-folder.ts'
+import { keptAdminSecret } from '../data-folder.ts'
 import { logIds } from '../logs.ts'
 import { shown, type AnyData } from '../routes/shown.ts'
 import { sessionId, userId } from '../schemas.ts'
@@ -123,13 +123,15 @@ async function* pages(store: ScannableStore): AsyncGenerator<readonly SessionRec
   } while (cursor !== undefined)
 }
 
-type Work = (all: Sessions<AnyData>, store: ScannableStore, logId: (id: string) => string) => Promise<number>
+/** `logId` answers `null` where the admin secret, its key, is not at hand. */
+type Work = (all: Sessions<AnyData>, store: ScannableStore, logId: (id: string) => string | null) => Promise<number>
 
 async function withSessions(work: Work): Promise<number> {
-  const { engine, settings } = await openShared()
+  const { engine, settings } = await openShared({ make: false })
   try {
     const all = createSessions({ store: engine.sessions, lifetime: settings.lifetime })
-    return await work(all, engine.sessions, logIds(hashSecret(adminSecret(settings))))
+    const secret = keptAdminSecret(settings)
+    return await work(all, engine.sessions, secret === null ? () => null : logIds(hashSecret(secret)))
   } finally {
     await engine.close()
   }
