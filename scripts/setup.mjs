@@ -23,7 +23,8 @@ function upToDate() {
 // `npm ci` would refuse a lockfile that doesn't list the optional binaries of every platform; this takes the locked
 // versions all the same, leaves the lockfile as it is, and keeps what is already there.
 function install() {
-  console.log('installing…')
+  // Not to stdout, where programs read what a command prints.
+  console.error('installing…')
   const args = ['install', '--no-save', '--include=dev', '--no-audit', '--no-fund', '--no-progress', '--loglevel=error']
   const npm = spawnSync('npm', args, {
     cwd: root,

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { after, test, type TestContext } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 
 const root = join(import.meta.dirname, '../..')
@@ -15,29 +16,36 @@ after(() => rmSync(folder, { recursive: true }))
 symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
 writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
 
-/** Writes the guide's program, which tells its address when it listens. */
-function program(guide: string): string {
+/** Writes the guide's program as it stands there. */
+function written(guide: string): string {
   const blocks = readFileSync(join(root, 'docs/guide', guide), 'utf8').matchAll(/```ts\n([\s\S]+?)```/g)
-  const code = [...blocks]
-    .map(([, block]) => block)
-    .join('\n')
+  const file = join(folder, guide.replace('.md', '.ts'))
+  writeFileSync(file, [...blocks].map(([, block]) => block).join('\n'))
+  return file
+}
+
+/** The same on free ports, telling which. `more` goes on with what the guide made. */
+function program(guide: string, more: string): string {
+  const file = written(guide)
+  const code = readFileSync(file, 'utf8')
     .replace(
       /(\.listen\()3000, 'localhost'\)/,
       "$10, 'localhost').on('listening', function () { console.log(this.address().port) })",
     )
-  const file = join(folder, guide.replace('.md', '.ts'))
-  writeFileSync(file, code)
+    .replace(
+      /await (\w+)\.listen\(\{ port: 3000, host: 'localhost' \}\)/,
+      "await $1.listen({ port: 0, host: 'localhost' }); console.log($1.server.address().port)",
+    )
+  writeFileSync(file, `${code}\n${more}`)
   return file
 }
 
-for (const guide of ['getting-started.md', 'express.md']) {
+for (const guide of ['getting-started.md', 'express.md', 'frameworks.md']) {
   test(`the types of ${guide} hold`, async () => {
-    const file = program(guide)
+    const file = written(guide)
     const typed = file.replace('.ts', '.json')
     const include = [file]
     const compilerOptions = { lib: ['es2024'], noUnusedLocals: false }
-    // The listener that tells the address is ours, and untyped.
-    writeFileSync(file, readFileSync(file, 'utf8').replace(/\.on\('listening'.*$/m, ''))
     writeFileSync(typed, JSON.stringify({ extends: join(root, 'tsconfig.json'), include, compilerOptions }))
     await promisify(execFile)(join(root, 'node_modules/.bin/tsc'), ['-p', typed]).catch((error: { stdout: string }) => {
       assert.fail(error.stdout)
@@ -46,10 +54,10 @@ for (const guide of ['getting-started.md', 'express.md']) {
 }
 
 /** Runs a guide's program; what it prints beside its port goes to `printed`. */
-async function running(t: TestContext, guide: string) {
+async function running(t: TestContext, guide: string, more = '') {
   const child = spawn(
     process.execPath,
-    ['--conditions=source', '--disable-warning=ExperimentalWarning', program(guide)],
+    ['--conditions=source', '--disable-warning=ExperimentalWarning', program(guide, more)],
     {
       stdio: ['ignore', 'pipe', 'inherit'],
       env: { ...process.env, NODE_ENV: 'test' },
@@ -103,4 +111,24 @@ test('the service of the Express guide does what the guide says', async (t) => {
   assert.equal((await call('POST', '/password')).status, 204)
   assert.equal((await call('POST', '/sign-out')).status, 204)
   assert.equal((await call('GET', '/orders')).status, 401)
+})
+
+test('the other frameworks do what their guide says', async (t) => {
+  const tried = `
+    console.log('fetch', (await fetchHandler(new Request('https://shop.example/'))).status)
+    const { token } = await api.start('ada', { roles: ['shopper'] })
+    for (const headers of [{}, { authorization: 'Bearer ' + token }]) {
+      console.log('bearer', (await apiHandler(new Request('https://api.example/orders', { headers }))).status)
+    }
+    console.log('done')`
+  const { call, printed } = await running(t, 'frameworks.md', tried)
+  assert.deepEqual((await call('POST', '/cart', { item: 'jam' })).json, ['jam'])
+  assert.equal((await call('GET', '/orders')).status, 401)
+  assert.deepEqual((await call('POST', '/sign-in', { name: 'ada' })).json, { hello: 'ada' })
+  assert.deepEqual((await call('POST', '/cart', { item: 'rye' })).json, ['jam', 'rye'])
+  assert.equal((await call('GET', '/orders')).status, 200)
+  assert.equal((await call('POST', '/sign-out', {})).status, 204)
+  assert.equal((await call('GET', '/orders')).status, 401)
+  while (!printed.includes('done')) await setTimeout(10)
+  assert.deepEqual(printed.slice(1), ['fetch 200', 'bearer 401', 'bearer 200', 'done'])
 })

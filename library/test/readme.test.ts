@@ -48,7 +48,7 @@ test('the README’s code keeps a guest’s cart through sign-in and signs out',
   const call = async (method: string, path: string, body?: object) => {
     const headers = { cookie, 'content-type': 'application/json', 'sec-fetch-site': 'same-origin' }
     const response = await retried(() =>
-      fetch(`http://127.0.0.1:${port}${path}`, { method, headers, ...(body && { body: JSON.stringify(body) }) }),
+      fetch(`http://localhost:${port}${path}`, { method, headers, ...(body && { body: JSON.stringify(body) }) }),
     )
     cookie = response.headers.getSetCookie()[0]?.split(';')[0] ?? cookie
     return response
