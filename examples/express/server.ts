@@ -11,7 +11,7 @@ import { errorPage, homePage } from './page.ts'
 const sessions = createSessions({
   store: await chosenStore(),
   lifetime: { idle: '30m', absolute: '12h' },
-  data: { cart: z.array(z.string().max(40)).default([]) },
+  data: { cart: z.array(z.string().min(1).max(40)).default([]) },
   roles: { shopper: ['orders:write'] },
 })
 
@@ -85,7 +85,10 @@ app.post('/sign-out-everywhere', async (req, res) => {
 
 const answerErrors: ErrorRequestHandler = (error: unknown, _req, res, next) => {
   if (!(error instanceof SessionError) || res.headersSent) return next(error)
-  res.status(error.statusCode).set(error.headers).send(errorPage(error.message))
+  // From 500 on the message speaks of the store, to whoever reads the log.
+  if (error.statusCode >= 500) console.error(error)
+  const message = error.statusCode < 500 ? error.message : 'Please try again in a moment.'
+  res.status(error.statusCode).set(error.headers).send(errorPage(message))
 }
 app.use(answerErrors)
 

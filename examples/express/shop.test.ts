@@ -194,6 +194,13 @@ test('a form on another site, or on another port of this one, changes nothing', 
   await context.close()
 })
 
+test('an item without a name is refused', async () => {
+  const { context, page } = await visitor()
+  const reply = await page.request.post(`${address}/cart`, { form: { item: '' }, headers: { origin: address } })
+  assert.equal(reply.status(), 422)
+  await context.close()
+})
+
 async function listening(server: Server): Promise<number> {
   server.listen(0)
   await once(server, 'listening')
