@@ -28,7 +28,8 @@ export function refuseCrossSite(
   if (site === 'same-origin' || site === 'none') return
   if (site !== null) throw new CrossSiteError(`refused: a ${site} request may not change anything here`)
   if (origin !== null) {
-    if (hostOf(origin) === header('host')?.toLowerCase()) return
+    const host = hostOf(origin)
+    if (host !== null && host === header('host')?.toLowerCase()) return
     throw new CrossSiteError('refused: the request comes from another origin')
   }
   if (carriesCookie) {
@@ -39,5 +40,8 @@ export function refuseCrossSite(
 }
 
 function hostOf(origin: string): string | null {
-  return URL.canParse(origin) ? new URL(origin).host : null
+  if (!/^https?:\/\//.test(origin) || !URL.canParse(origin)) return null
+  const url = new URL(origin)
+  // As browsers write it: nothing before the host, nothing after the port.
+  return url.origin === origin ? url.host : null
 }

@@ -28,6 +28,8 @@ export interface Sections {
   read(data: string, section: string): Promise<unknown>
   /** The data with the section changed, and the value as `read` would give it. `undefined` removes the section. */
   write(data: string, section: string, value: unknown): Promise<{ data: string; value: unknown }>
+  /** The data of a session that begins with these sections. */
+  compose(values: Readonly<Record<string, unknown>>): Promise<string>
 }
 
 export const noData = '{}'
@@ -45,7 +47,8 @@ export function sections(schemas: Schemas | undefined, maxBytes: number): Sectio
     if (schemas === undefined) return value
     const checked = schemas[section]!['~standard'].validate(value)
     const result = 'then' in checked ? await checked : checked
-    if (result.issues === undefined) return result.value
+    // A schema may hand out the same default every time, and callers change what they are given.
+    if (result.issues === undefined) return value === undefined ? structuredClone(result.value) : result.value
     const issues = result.issues.map(({ message, path }) => ({ message, path: (path ?? []).map(key) }))
     throw new DataError('data', section, explain(section, value, issues), issues)
   }
@@ -58,7 +61,25 @@ export function sections(schemas: Schemas | undefined, maxBytes: number): Sectio
         `section '${section}' is not declared here; add it to 'data' of createSessions`,
       )
     }
-    if (!sectionName.test(section)) throw new DataError('data', section, badName(section))
+    // An array of one name would pass for the name.
+    if (typeof section !== 'string' || !sectionName.test(section)) {
+      const named = JSON.stringify(section)
+      throw new DataError('data', named, badName(named))
+    }
+  }
+
+  /** The section as it is to be stored, and as it will be read: what is stored is checked, not what was given. */
+  async function prepared(section: string, value: unknown): Promise<{ raw: string | undefined; readBack: unknown }> {
+    checkName(section)
+    const raw = stringify(section, value)
+    return { raw, readBack: await validated(section, raw === undefined ? undefined : JSON.parse(raw)) }
+  }
+
+  function checkSize(data: string, section: string): void {
+    // A UTF-16 code unit is at most three bytes of UTF-8.
+    if (data.length * 3 <= maxBytes || new TextEncoder().encode(data).length <= maxBytes) return
+    const message = `section '${section}' makes the session's data larger than ${maxBytes} bytes`
+    throw new DataError('data-too-large', section, message)
   }
 
   return {
@@ -67,19 +88,20 @@ export function sections(schemas: Schemas | undefined, maxBytes: number): Sectio
       return validated(section, valueOf(data, section))
     },
     async write(data, section, value) {
-      checkName(section)
-      const raw = stringify(section, value)
-      // What is stored is checked, not what was given, so that what was written can be read.
-      const readBack = await validated(section, raw === undefined ? undefined : JSON.parse(raw))
+      const { raw, readBack } = await prepared(section, value)
       const changed = replace(data, section, raw)
-      if (bytesBeyond(changed, maxBytes)) {
-        throw new DataError(
-          'data-too-large',
-          section,
-          `section '${section}' makes the session's data larger than ${maxBytes} bytes`,
-        )
-      }
+      checkSize(changed, section)
       return { data: changed, value: readBack }
+    },
+    async compose(values) {
+      const parts: [string, string][] = []
+      for (const [section, value] of Object.entries(values)) {
+        const { raw } = await prepared(section, value)
+        if (raw !== undefined) parts.push([section, raw])
+      }
+      const data = join(parts)
+      checkSize(data, parts.at(-1)?.[0] ?? '')
+      return data
     },
   }
 }
@@ -111,11 +133,15 @@ function parse(data: string, section: string): Record<string, unknown> {
 }
 
 function stringify(section: string, value: unknown): string | undefined {
+  let raw: string | undefined
   try {
-    return JSON.stringify(value) as string | undefined
+    raw = JSON.stringify(value) as string | undefined
   } catch (cause) {
-    throw new DataError('data', section, `section '${section}' can't be kept as JSON: ${(cause as Error).message}`)
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new DataError('data', section, `section '${section}' can't be kept as JSON: ${why}`)
   }
+  if (raw !== undefined || value === undefined) return raw
+  throw new DataError('data', section, `section '${section}' can't be kept as JSON: it is a ${typeof value}`)
 }
 
 function replace(data: string, section: string, raw: string | undefined): string {
@@ -162,11 +188,6 @@ function endOfValue(data: string, at: number): number {
     else if (depth === 0 && (c === ',' || c === '}')) return i
     else if (c === '}' || c === ']') depth--
   }
-}
-
-function bytesBeyond(text: string, limit: number): boolean {
-  // A UTF-16 code unit is at most three bytes of UTF-8.
-  return text.length * 3 > limit && new TextEncoder().encode(text).length > limit
 }
 
 function key(segment: unknown): PropertyKey {

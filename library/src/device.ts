@@ -15,7 +15,8 @@ export interface Device {
 export function describe(browser: string | null, system: string | null, address: string | null): Device {
   const label =
     browser !== null && system !== null ? `${browser} on ${system}` : (browser ?? system ?? 'Unknown device')
-  return { browser, system, label, address }
+  // Behind a trusted proxy the address is what a header says.
+  return { browser, system, label, address: address?.slice(0, 64) ?? null }
 }
 
 export function parseUserAgent(userAgent: string | null): { browser: string | null; system: string | null } {

@@ -1,5 +1,6 @@
 // Identity ⇄ the identity string of a record. Keys are one letter and defaults left out: it is stored once per session.
 import { describe, type Device } from './device.ts'
+import { DataError } from './errors.ts'
 import type { SessionRecord } from './store.ts'
 
 export interface Identity {
@@ -15,11 +16,18 @@ export interface Identity {
   readonly remembered: boolean
   /** The client of the session service that started the session. */
   readonly client: string | null
+  /** The id of the same user's session in whose place it began. */
+  readonly replaces: string | null
 }
 
-export function encodeIdentity({ roles, claims, amr, acr, device, remembered, client }: Identity): string {
+/** Identity is read at each request; what is larger belongs into data. */
+const maxLength = 8_192
+
+/** `DataError` when it is too large. */
+export function encodeIdentity(identity: Identity): string {
+  const { roles, claims, amr, acr, device, remembered, client, replaces } = identity
   const { browser, system, address } = device
-  return JSON.stringify({
+  const encoded = JSON.stringify({
     r: roles.length > 0 ? roles : undefined,
     c: Object.keys(claims).length > 0 ? claims : undefined,
     m: amr.length > 0 ? amr : undefined,
@@ -27,7 +35,16 @@ export function encodeIdentity({ roles, claims, amr, acr, device, remembered, cl
     d: browser !== null || system !== null || address !== null ? [browser, system, address] : undefined,
     l: remembered ? 1 : undefined,
     k: client ?? undefined,
+    p: replaces ?? undefined,
   })
+  if (encoded.length > maxLength) {
+    throw new DataError(
+      'data-too-large',
+      'claims',
+      `roles and claims take more than ${maxLength} characters; keep them in data`,
+    )
+  }
+  return encoded
 }
 
 export function decodeIdentity(identity: string): Identity {
@@ -40,6 +57,7 @@ export function decodeIdentity(identity: string): Identity {
     device: describe(...(stored.d ?? [null, null, null])),
     remembered: stored.l === 1,
     client: stored.k ?? null,
+    replaces: stored.p ?? null,
   }
 }
 
@@ -56,4 +74,5 @@ interface Stored {
   d?: [browser: string | null, system: string | null, address: string | null]
   l?: 1
   k?: string
+  p?: string
 }

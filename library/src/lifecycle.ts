@@ -1,8 +1,9 @@
 // How a session begins, changes, is replaced and ends in the store.
 import type { Credentials } from './credentials/credentials.ts'
-import { ConflictError, LimitError, SessionGoneError } from './errors.ts'
+import { ConflictError, LimitError, SessionGoneError, type StoreUnavailableError } from './errors.ts'
 import type { EndReason, SessionEvent } from './events.ts'
-import { encodeIdentity, remembered, type Identity } from './identity.ts'
+import { decodeIdentity, encodeIdentity, remembered, type Identity } from './identity.ts'
+import { outcomeUnknown } from './internal/guarded.ts'
 import type { Policy } from './policy.ts'
 import type { SessionRecord, Store, SweepableStore } from './store.ts'
 
@@ -33,32 +34,48 @@ export interface Content {
   readonly data: string
 }
 
-/** What a new session begins with. */
-export interface Beginning extends Content {
+/** How a session is to begin. */
+export interface Beginning {
   readonly userId: string | null
-  /** The session it will take the place of, which does not count against the limit. */
-  readonly replaces: string | null
+  /** The session it takes the place of. */
+  readonly old: SessionRecord | null
+  /** What it is about, out of the last state of `old`; `null` when there is none, or somebody else ended it. */
+  readonly take: Take
+  /** Throws when nobody can receive the credential any more. Asked last before `old` ends. */
+  readonly checkDeliverable: () => void
+}
+
+export interface Begun {
+  readonly record: SessionRecord
+  readonly token: string
+  /** It began, but whether `old` ended is not known: the store gave no answer. */
+  readonly unsettled: StoreUnavailableError | null
 }
 
 export interface Lifecycle {
-  begin(o: Beginning): Promise<{ record: SessionRecord; token: string }>
+  /**
+   * Writes a new record, then ends `old` in such a way that no acknowledged change of it is lost, neither of data nor of
+   * roles. `LimitError`, and `SessionGoneError` when other sign-ins ended it at once.
+   */
+  begin(beginning: Beginning): Promise<Begun>
   /** Writes what `make(record)` changes, again on the newest record when somebody else wrote first. `SessionGoneError`, `ConflictError`. */
   change(record: SessionRecord, make: Make): Promise<SessionRecord>
-  /**
-   * Ends `old`, out of which `fresh` was made, and answers `fresh` as `take` makes it of the last state of `old`: no
-   * acknowledged change is lost, neither of data nor of roles. `take(null)` when somebody else ended `old`.
-   */
-  replace(old: SessionRecord, fresh: SessionRecord, take: Take): Promise<SessionRecord>
   /** The ids that were alive. */
   end(ids: readonly string[], userId: string | null, reason: EndReason): Promise<readonly string[]>
 }
 
 type Make = (current: SessionRecord) => Promise<Change>
-type Take = (last: SessionRecord | null) => Content
+export type Take = (last: SessionRecord | null) => Content
 export type Change = Partial<Omit<SessionRecord, 'id' | 'version'>>
 
 const maxAttempts = 100
+/** Long enough for any crowd, short enough for a caller. */
+const patienceMs = 5_000
 const limitAttempts = 6
+/** How long a session lives that counts against a limit and whose beginning is not complete: nobody may ever hold its credential. */
+const provisionalMs = 60_000
+/** How far ahead another machine's clock may be for its sessions to still count as older. */
+const skewMs = 60_000
 /** Every so many beginnings pay for the removal of more dead records than they add. */
 const sweepEvery = 64
 const sweepBatch = 256
@@ -67,37 +84,81 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
   const { store, credentials, policy, limit, now, emit } = o
   let beginnings = 0
 
-  async function begin(beginning: Beginning): Promise<{ record: SessionRecord; token: string }> {
-    const { userId, identity, data, replaces } = beginning
+  async function begin(beginning: Beginning): Promise<Begun> {
     sweepNowAndThen()
-    const encoded = encodeIdentity(identity)
+    const { userId, old } = beginning
+    if (limit === null || userId === null) return complete(beginning, await write(beginning, now(), Infinity))
     for (let attempt = 1; ; attempt++) {
-      if (limit?.whenReached === 'refuse' && userId !== null) await refuseAtLimit(limit, userId, replaces)
-      const { id, token, kept } = await credentials.issue(o.random)
-      const at = now()
-      const record: SessionRecord = {
-        id,
-        userId,
-        credential: kept,
-        identity: encoded,
-        data,
-        createdAt: at,
-        seenAt: at,
-        expiresAt: policy.expiresAt(at, at, identity.remembered),
-        epoch: 1,
-        version: 1,
-      }
-      if (!(await store.put(record, null))) throw new ConflictError(1)
-      if (limit === null || userId === null || (await orUndo(record, settleLimit(limit, record, replaces)))) {
-        emit({ type: 'started', id, userId })
-        return { record, token }
-      }
+      const others = (await counted(userId)).filter(({ id }) => id !== old?.id)
+      if (limit.whenReached === 'end-oldest' || others.length < limit.perUser) {
+        const written = await write(beginning, after(others), provisionalMs)
+        if (await orUndo(written.record, settleLimit(limit, written.record, userId)))
+          return complete(beginning, written)
+      } else if (attempt === 1) throw atLimit(userId)
       if (attempt === limitAttempts) throw atLimit(userId)
       await pause(attempt)
     }
   }
 
-  /** Nobody will ever hold the credential of a beginning that failed half-way; it should not fill the user's limit. */
+  /** The newest of them all, also where the clocks of two machines differ: else the limit would end it at once. */
+  function after(others: readonly SessionRecord[]): number {
+    const at = now()
+    return Math.max(at, ...others.map(({ createdAt }) => Math.min(createdAt + 1, at + skewMs)))
+  }
+
+  async function write({ userId, old, take }: Beginning, createdAt: number, livesMs: number) {
+    const { id, token, kept } = await credentials.issue(o.random)
+    const { identity, data } = take(old)
+    const at = now()
+    const record: SessionRecord = {
+      id,
+      userId,
+      credential: kept,
+      identity: encodeIdentity({ ...identity, replaces: replacedBy(userId, old) }),
+      data,
+      createdAt,
+      seenAt: at,
+      expiresAt: Math.min(policy.expiresAt(createdAt, at, identity.remembered), at + livesMs),
+      epoch: 1,
+      version: 1,
+    }
+    if (!(await store.put(record, null))) throw new ConflictError(1)
+    return { record, token }
+  }
+
+  async function complete(beginning: Beginning, { record, token }: Omit<Begun, 'unsettled'>): Promise<Begun> {
+    const begun = await orUndo(record, takeOver(beginning, record))
+    emit({ type: 'started', id: record.id, userId: record.userId })
+    return { token, ...begun }
+  }
+
+  async function takeOver(
+    { old, take, checkDeliverable }: Beginning,
+    fresh: SessionRecord,
+  ): Promise<Omit<Begun, 'token'>> {
+    checkDeliverable()
+    let record = fresh
+    let last = old
+    try {
+      // An expired record is a conditional delete: who wrote meanwhile makes it fail, who writes later finds nothing.
+      while (last !== null && !(await store.put({ ...last, expiresAt: 0, version: last.version + 1 }, last.version))) {
+        last = await store.get(last.id)
+        const { identity, data } = take(last)
+        const replaces = replacedBy(fresh.userId, old)
+        record = await change(record, async () => ({ identity: encodeIdentity({ ...identity, replaces }), data }))
+      }
+    } catch (error) {
+      // If `old` did end, `record` is all that is left of it.
+      if (outcomeUnknown(error)) return { record, unsettled: error }
+      throw error
+    }
+    if (old !== null && last !== null) emit({ type: 'ended', ids: [old.id], userId: old.userId, reason: 'replaced' })
+    const expiresAt = policy.expiresAt(record.createdAt, record.seenAt, remembered(record))
+    if (record.expiresAt !== expiresAt) record = await change(record, async () => ({ expiresAt }))
+    return { record, unsettled: null }
+  }
+
+  /** Nobody will ever hold the credential of a beginning that failed half-way. */
   async function orUndo<T>({ id }: SessionRecord, rest: Promise<T>): Promise<T> {
     try {
       return await rest
@@ -107,15 +168,13 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
     }
   }
 
-  async function refuseAtLimit({ perUser }: Limit, userId: string, replaces: string | null): Promise<void> {
-    const others = await counted(userId, replaces)
-    if (others.length >= perUser) throw atLimit(userId)
-  }
-
-  async function counted(userId: string, replaces: string | null): Promise<readonly SessionRecord[]> {
+  /** A session and the one that is just taking its place count as one, which is the new one. */
+  async function counted(userId: string): Promise<readonly SessionRecord[]> {
     const at = now()
     const records = await store.listByUser(userId)
-    return records.filter((record) => record.id !== replaces && policy.live(record, at, () => remembered(record)))
+    const live = records.filter((record) => policy.live(record, at, () => remembered(record)))
+    const replaced = new Set(live.map(replacedOf))
+    return live.filter(({ id }) => !replaced.has(id))
   }
 
   function atLimit(userId: string): LimitError {
@@ -129,28 +188,29 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
    */
   async function settleLimit(
     { perUser, whenReached }: Limit,
-    record: SessionRecord,
-    replaces: string | null,
+    { id: own }: SessionRecord,
+    userId: string,
   ): Promise<boolean> {
-    const all = await counted(record.userId!, replaces)
+    const all = await counted(userId)
     if (all.length <= perUser) return true
     if (whenReached === 'refuse') {
-      await store.delete([record.id])
+      await store.delete([own])
       return false
     }
     // The same order for everyone, so that two sign-ins at once don't end each other.
     const newestFirst = all.toSorted((a, b) => b.createdAt - a.createdAt || (a.id < b.id ? 1 : -1))
-    const tooMany = newestFirst.slice(perUser).map(({ id }) => id)
-    await end(tooMany, record.userId, 'limit')
+    const tooMany = newestFirst.slice(perUser).flatMap((record) => [record.id, replacedOf(record) ?? record.id])
+    await end([...new Set(tooMany)], userId, 'limit')
     return true
   }
 
   async function change(first: SessionRecord, make: Make): Promise<SessionRecord> {
     let current = first
+    const giveUpAt = performance.now() + patienceMs
     for (let attempt = 1; ; attempt++) {
       const record = { ...current, ...(await make(current)), version: current.version + 1 }
       if (await store.put(record, current.version)) return record
-      if (attempt === maxAttempts) throw new ConflictError(attempt)
+      if (attempt === maxAttempts || performance.now() > giveUpAt) throw new ConflictError(attempt)
       await pause(attempt)
       current = await read(first.id)
     }
@@ -160,24 +220,6 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
     const record = await store.get(id)
     if (record === null) throw new SessionGoneError('the session has ended')
     return record
-  }
-
-  function replace(old: SessionRecord, fresh: SessionRecord, take: Take): Promise<SessionRecord> {
-    return orUndo(fresh, takeOver(old, fresh, take))
-  }
-
-  async function takeOver(old: SessionRecord, fresh: SessionRecord, take: Take): Promise<SessionRecord> {
-    let last: SessionRecord | null = old
-    let result = fresh
-    // An expired record is a conditional delete: who wrote meanwhile makes it fail, who writes later finds nothing.
-    while (last !== null && !(await store.put({ ...last, expiresAt: 0, version: last.version + 1 }, last.version))) {
-      last = await store.get(old.id)
-      const { identity, data } = take(last)
-      const expiresAt = policy.expiresAt(fresh.createdAt, fresh.seenAt, identity.remembered)
-      result = await change(result, async () => ({ identity: encodeIdentity(identity), data, expiresAt }))
-    }
-    if (last !== null) emit({ type: 'ended', ids: [old.id], userId: old.userId, reason: 'replaced' })
-    return result
   }
 
   async function end(ids: readonly string[], userId: string | null, reason: EndReason): Promise<readonly string[]> {
@@ -192,7 +234,16 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
     o.sweepable.sweep(sweepBatch).catch((cause: unknown) => emit({ type: 'sweep-failed', cause }))
   }
 
-  return { begin, change, replace, end }
+  return { begin, change, end }
+}
+
+/** Of the same user: a guest's counts against no limit. */
+function replacedBy(userId: string | null, old: SessionRecord | null): string | null {
+  return old !== null && old.userId === userId ? old.id : null
+}
+
+function replacedOf({ identity }: SessionRecord): string | null {
+  return decodeIdentity(identity).replaces
 }
 
 /** None at first, then up to 32 ms, at random, so that those who collided part. */

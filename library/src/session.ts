@@ -53,7 +53,7 @@ export interface Session<Data> {
   ): Promise<Data[K]>
   /**
    * Signs `userId` in, again, or with more assurance: a new id and credential, both limits begin anew, and the old credential
-   * is dead when this resolves. For the same user, roles, claims and assurance not given are kept.
+   * is dead when this resolves. For the same user, roles and claims not given are kept; assurance never is.
    *
    * `LimitError` when the limit refuses, `CredentialError` when the response has begun. In both cases nothing changed.
    */

@@ -1,9 +1,9 @@
 // Sessions on a store: the one place where transport, credential, store, policy and session meet.
 import type { Credentials } from './credentials/credentials.ts'
 import { refuseCrossSite, isSafe } from './cross-site.ts'
-import { noData, sections, type DataOf, type Schemas } from './data.ts'
+import { sections, type DataOf, type Schemas } from './data.ts'
 import { describe, parseUserAgent, type Device } from './device.ts'
-import { ConfigError, SessionGoneError } from './errors.ts'
+import { ConfigError, ConflictError, SessionGoneError } from './errors.ts'
 import type { RefusedReason, SessionEvent } from './events.ts'
 import { decodeIdentity, encodeIdentity, remembered } from './identity.ts'
 import { milliseconds, type Duration } from './internal/duration.ts'
@@ -80,7 +80,10 @@ export interface SessionsOptions<S extends Schemas> {
   readonly transport?: Transport | readonly Transport[] | undefined
   /** Other origins, such as `https://accounts.example`, whose pages may send requests that change something. */
   readonly trustedOrigins?: readonly string[] | undefined
-  /** How long a call to the store may take. Default 500 ms. */
+  /**
+   * How long a call to the store may take, up to a tenth more. Default 500 ms. A write whose answer was lost is settled by a
+   * second call, so it may take twice as long.
+   */
   readonly deadline?: Duration | undefined
   /** Called with everything worth observing, synchronously; must not throw. */
   readonly onEvent?: ((event: SessionEvent) => void) | undefined
@@ -100,8 +103,10 @@ export function storedSessions<S extends Schemas>(
   const trusted = new Set((o.trustedOrigins ?? []).map(checkOrigin))
   const emit = observed(o.onEvent)
 
+  const deadlineMs = milliseconds('deadline', o.deadline ?? '500ms')
+  if (deadlineMs > 60_000) throw new ConfigError('deadline: at most 60s; requests wait for it')
   const store = guarded(o.store, {
-    deadlineMs: milliseconds('deadline', o.deadline ?? '500ms'),
+    deadlineMs,
     now,
     changed: (cause) => emit(cause === null ? { type: 'store-up' } : { type: 'store-down', cause }),
   })
@@ -173,10 +178,9 @@ export function storedSessions<S extends Schemas>(
       const { browser, system } = parseUserAgent(options.userAgent ?? null)
       const device = describe(browser, system, options.address ?? null)
       const identity = identityOf(rules, options, { ...nobody, client: options.client ?? null }, device)
-      let data = noData
-      for (const [section, value] of Object.entries(options.data ?? {}))
-        data = (await parts.write(data, section, value)).data
-      const { record, token } = await life.begin({ userId, identity, data, replaces: null })
+      const data = await parts.compose(options.data ?? {})
+      const take = () => ({ identity, data })
+      const { record, token } = await life.begin({ userId, old: null, take, checkDeliverable: () => {} })
       if (userId !== null) emit({ type: 'signed-in', id: record.id, userId, replaced: null })
       return { session: new StoredSession<Data>(context, record, null, null), token }
     },
@@ -211,8 +215,8 @@ export function storedSessions<S extends Schemas>(
     async setRoles(userId, roles) {
       checkUserId(userId)
       const changed = new Set<string>()
-      let vanished: boolean
-      do {
+      for (let vanished = true, attempt = 1; vanished; attempt++) {
+        if (attempt > 10) throw new ConflictError(attempt)
         const records = await store.listByUser(userId)
         const written = await Promise.all(
           records.map((record) => life.change(record, withRoles(roles)).catch(unlessGone)),
@@ -220,7 +224,7 @@ export function storedSessions<S extends Schemas>(
         for (const record of written) if (record !== null) changed.add(record.id)
         // One that was replaced meanwhile may have handed its old roles on to a session that was not yet listed.
         vanished = written.includes(null)
-      } while (vanished)
+      }
       for (const id of changed) emit({ type: 'roles-changed', id, userId, roles })
       return changed.size
     },
@@ -248,11 +252,17 @@ function observed(onEvent: ((event: SessionEvent) => void) | undefined): (event:
   if (onEvent === undefined) return () => {}
   return (event) => {
     try {
-      onEvent(event)
+      // A function that returns a promise is a `() => void` to TypeScript.
+      const result = onEvent(event) as unknown
+      if (result instanceof Promise) result.catch(failed)
     } catch (error) {
-      console.error('holdfast: onEvent threw', error)
+      failed(error)
     }
   }
+}
+
+function failed(error: unknown): void {
+  console.error('holdfast: onEvent threw', error)
 }
 
 function checkOptions({ store, transport, limit, maxDataBytes }: SessionsOptions<Schemas>): void {

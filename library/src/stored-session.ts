@@ -5,7 +5,7 @@ import { AccessError, ConfigError, CredentialError, SessionGoneError } from './e
 import type { RefusedReason, SessionEvent } from './events.ts'
 import { decodeIdentity, remembered, type Identity } from './identity.ts'
 import { milliseconds, type Duration } from './internal/duration.ts'
-import type { Content, Lifecycle } from './lifecycle.ts'
+import type { Lifecycle, Take } from './lifecycle.ts'
 import type { Policy } from './policy.ts'
 import type { Grants } from './roles.ts'
 import type { Requirement, Session, SignInOptions } from './session.ts'
@@ -128,8 +128,17 @@ export class StoredSession<Data> implements Session<Data> {
     section: K,
     fn: (value: Data[K]) => Data[K] | Promise<Data[K]>,
   ): Promise<Data[K]> {
-    while (this.#pending !== null) await this.#pending.catch(ignore)
-    if (this.#record === null) return this.#pend(this.#beginGuest(section, fn))
+    for (let write; (write = this.#underWay()) !== null;) await write
+    if (this.#record === null) {
+      this.#checkGuest()
+      const made = await this.#make(noData, section, fn)
+      // Two first updates make one session: whoever comes second updates it.
+      for (let write; (write = this.#underWay()) !== null;) await write
+      if (this.#record === null) {
+        await this.#pend(this.#beginGuest(made.data))
+        return made.value as Data[K]
+      }
+    }
     const { lifecycle, policy, now } = this.#context
     let value: unknown
     const changed = await lifecycle.change(this.#record, async (current) => {
@@ -149,50 +158,57 @@ export class StoredSession<Data> implements Session<Data> {
     return sections.write(data, section, await fn((await sections.read(data, section)) as never))
   }
 
-  async #beginGuest(section: string, fn: (value: never) => unknown): Promise<never> {
+  #checkGuest(): void {
     if (this.#ended) throw new SessionGoneError('the session was ended by this request')
     this.#checkDeliverable()
     if (this.#reply?.transport.ambient !== true) {
       throw new CredentialError('undeliverable', 'there is no cookie to begin a guest session with; use start(null)')
     }
-    const made = await this.#make(noData, section, fn)
+  }
+
+  async #beginGuest(data: string): Promise<void> {
     const identity = { ...nobody, device: this.#deviceNow() }
-    const { record, token } = await this.#context.lifecycle.begin({
-      userId: null,
-      identity,
-      data: made.data,
-      replaces: null,
-    })
-    this.#adopt(record, token)
-    return made.value as never
+    await this.#begin(null, () => ({ identity, data }))
   }
 
   async signIn(userId: string, o: SignInOptions<Data> = {}): Promise<{ token: string }> {
     checkUserId(userId)
-    while (this.#pending !== null) await this.#pending.catch(ignore)
+    for (let write; (write = this.#underWay()) !== null;) await write
     this.#checkDeliverable()
     return this.#pend(this.#beginUser(userId, o))
   }
 
   async #beginUser(userId: string, o: SignInOptions<Data>): Promise<{ token: string }> {
-    const { lifecycle, policy } = this.#context
+    const { policy, emit } = this.#context
     const old = this.#record
+    const again = old?.userId === userId
     const device = this.#deviceNow()
-    const carry = o.carry ?? (old === null || old.userId === null || old.userId === userId ? null : [])
-    // What an ended session held is not brought back.
-    const take = (last: SessionRecord | null): Content => ({
-      identity: identityOf(policy, o, last?.userId === userId ? decodeIdentity(last.identity) : nobody, device),
-      data: last === null ? noData : carry === null ? last.data : pick(last.data, carry),
+    const carry = o.carry ?? (old === null || old.userId === null || again ? null : [])
+    const { id, token } = await this.#begin(userId, (last) => {
+      // Who was signed out everywhere meanwhile does not sign in again by a request that was under way.
+      if (again && last === null) throw new SessionGoneError('the session was ended meanwhile; sign in anew')
+      return {
+        identity: identityOf(policy, o, last?.userId === userId ? decodeIdentity(last.identity) : nobody, device),
+        // What an ended session held is not brought back.
+        data: last === null ? noData : carry === null ? last.data : pick(last.data, carry),
+      }
     })
-    const { record: fresh, token } = await lifecycle.begin({ userId, ...take(old), replaces: old?.id ?? null })
-    const record = old === null ? fresh : await lifecycle.replace(old, fresh, take)
-    this.#adopt(record, token)
-    this.#context.emit({ type: 'signed-in', id: record.id, userId, replaced: old?.id ?? null })
+    emit({ type: 'signed-in', id, userId, replaced: old?.id ?? null })
     return { token }
   }
 
+  async #begin(userId: string | null, take: Take): Promise<{ id: string; token: string }> {
+    const { lifecycle } = this.#context
+    const checkDeliverable = () => this.#checkDeliverable()
+    const { record, token, unsettled } = await lifecycle.begin({ userId, old: this.#record, take, checkDeliverable })
+    this.#adopt(record, token)
+    // The client has the new credential, since the old one may be dead; but what was asked for is not sure to hold.
+    if (unsettled !== null) throw unsettled
+    return { id: record.id, token }
+  }
+
   async end(): Promise<void> {
-    while (this.#pending !== null) await this.#pending.catch(ignore)
+    for (let write; (write = this.#underWay()) !== null;) await write
     return this.#pend(this.#finish())
   }
 
@@ -212,6 +228,11 @@ export class StoredSession<Data> implements Session<Data> {
         if (touched !== null) this.#renew(touched)
       }),
     ).catch((cause: unknown) => this.#context.emit({ type: 'touch-failed', id: this.id!, cause }))
+  }
+
+  /** Resolves when the write that is under way has settled; `null` when there is none. */
+  #underWay(): Promise<unknown> | null {
+    return this.#pending?.catch(ignore) ?? null
   }
 
   #pend<T>(write: Promise<T>): Promise<T> {
@@ -240,6 +261,7 @@ export class StoredSession<Data> implements Session<Data> {
 
   #send(line: string | null): void {
     if (line === null || this.#reply === null) return
+    this.#checkDeliverable()
     this.#reply.exchange.setCookie(line)
     this.#reply.exchange.dependsOn(this.#reply.transport.reads)
   }
@@ -270,6 +292,7 @@ export const nobody: Identity = {
   device: describe(null, null, null),
   remembered: false,
   client: null,
+  replaces: null,
 }
 
 /** What `o` says, and `kept` where it says nothing. */
@@ -280,17 +303,25 @@ export function identityOf(policy: Policy, o: SignInOptions<never>, kept: Identi
   return {
     roles: o.roles ?? kept.roles,
     claims: o.claims ?? kept.claims,
-    amr: o.amr ?? kept.amr,
-    acr: o.acr ?? kept.acr,
+    // They belong to the act of authentication, and a session is never rated higher than that was.
+    amr: o.amr ?? [],
+    acr: o.acr ?? null,
     device,
     remembered: policy.remembers && (o.remember ?? kept.remembered),
     client: kept.client,
+    replaces: null,
   }
 }
 
 /** Stores keep UTF-8, in which a lone surrogate has no form; and an id is a name, not a text. */
 export function checkUserId(userId: string): void {
-  if (userId.length < 1 || userId.length > 256 || !userId.isWellFormed() || /\p{Cc}/u.test(userId)) {
+  if (
+    typeof userId !== 'string' ||
+    userId.length < 1 ||
+    userId.length > 256 ||
+    !userId.isWellFormed() ||
+    /\p{Cc}/u.test(userId)
+  ) {
     throw new TypeError('userId: expected 1 to 256 characters, none of them a control character or a lone surrogate')
   }
 }

@@ -6,7 +6,7 @@ import type { Exchange } from '../transport/transport.ts'
 
 /**
  * A handler with the session beside the request. Errors of sessions become `application/problem+json`; any other one is
- * thrown on. `address` tells the peer's address where the runtime knows it.
+ * thrown on, unless a cookie has to arrive. `address` tells the peer's address where the runtime knows it.
  */
 export function withSession<Data>(
   sessions: Sessions<Data>,
@@ -19,7 +19,7 @@ export function withSession<Data>(
       return exchange.complete(await handler(request, await sessions.open(exchange)))
     } catch (error) {
       const { status, headers, body } = problem(error)
-      if (status === 500) throw error
+      if (status === 500 && exchange.cookies.size === 0) throw error
       return exchange.complete(new Response(body, { status, headers }))
     }
   }
@@ -29,8 +29,8 @@ class FetchExchange implements Exchange {
   readonly header: (name: string) => string | null
   readonly method: string
   readonly address: string | null
-  readonly headersSent = false
-  readonly #cookies = new Map<string, string>()
+  headersSent = false
+  readonly cookies = new Map<string, string>()
   readonly #reads = new Set<string>()
 
   constructor(request: Request, address: string | null) {
@@ -41,20 +41,20 @@ class FetchExchange implements Exchange {
   }
 
   setCookie(line: string): void {
-    this.#cookies.set(line.slice(0, line.indexOf('=')), line)
+    this.cookies.set(line.slice(0, line.indexOf('=')), line)
   }
   dependsOn(header: string): void {
     this.#reads.add(header)
   }
 
-  /** The handler's response with ours added. What it says of caching stands, unless a credential is in it. */
+  /** Ours added, where there is a response to add to; what it says of caching stands, unless a credential is in it. */
   complete(response: Response): Response {
-    // Below 200 there is no response to add to: an upgraded connection, or `Response.error()`.
-    if (response.status < 200 || (this.#cookies.size === 0 && this.#reads.size === 0)) return response
+    this.headersSent = true
+    if (response.status < 200 || (this.cookies.size === 0 && this.#reads.size === 0)) return response
     const headers = new Headers(response.headers)
-    for (const line of this.#cookies.values()) headers.append('set-cookie', line)
+    for (const line of this.cookies.values()) headers.append('set-cookie', line)
     for (const name of this.#reads) headers.append('vary', name)
-    if (this.#cookies.size > 0 || !headers.has('cache-control')) headers.set('cache-control', 'no-store')
+    if (this.cookies.size > 0 || !headers.has('cache-control')) headers.set('cache-control', 'no-store')
     return new Response(response.body, { status: response.status, statusText: response.statusText, headers })
   }
 }

@@ -14,9 +14,9 @@ export function opaqueCredentials(): Credentials {
       return { id, token: `${id}.${secret}`, kept: await sha256(secret) }
     },
     read(token) {
-      return form.test(token) ? { id: token.slice(0, 22), secret: token.slice(23) } : null
+      return typeof token === 'string' && form.test(token) ? { id: token.slice(0, 22), secret: token.slice(23) } : null
     },
-    isId: (text) => idForm.test(text),
+    isId: (text) => typeof text === 'string' && idForm.test(text),
     matches(claim, kept) {
       const hash = sha256(claim.secret)
       return typeof hash === 'string' ? equal(hash, kept) : hash.then((digest) => equal(digest, kept))

@@ -25,7 +25,9 @@ export class NodeExchange implements Exchange {
   }
 
   header(name: string): string | null {
-    const value = this.#request.headers[name]
+    // In HTTP/2 the host is a pseudo-header (RFC 9113, section 8.3.1).
+    const { headers } = this.#request
+    const value = headers[name] ?? (name === 'host' ? headers[':authority'] : undefined)
     if (value === undefined) return null
     // node:http keeps the first of two of these, silently.
     if ((name === 'authorization' || name === 'host') && this.#count(name) > 1) return null

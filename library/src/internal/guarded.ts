@@ -1,7 +1,7 @@
 // A store whose calls end in time, fail fast during an outage and settle a write whose answer was lost.
 import { ConfigError, StoreUnavailableError } from '../errors.ts'
 import type { SessionRecord, Store } from '../store.ts'
-import { breaker } from './breaker.ts'
+import { breaker, type Breaker } from './breaker.ts'
 import { deadline, DeadlineExceeded } from './deadline.ts'
 
 export interface GuardOptions {
@@ -14,31 +14,41 @@ export interface GuardOptions {
 /** Every rejection of the result is a `StoreUnavailableError`, or the `ConfigError` of a store that can't be used at all. */
 export function guarded(store: Store, { deadlineMs, now, changed }: GuardOptions): Store {
   const inTime = deadline(deadlineMs)
-  const circuit = breaker(now, changed)
+  let open = 0
+  const circuitChanged = (cause: unknown) => {
+    // Down when the first of the two opens, up when both are closed.
+    if (cause !== null ? open++ === 0 : --open === 0) changed(cause)
+  }
+  // Apart, since an engine that refuses writes (out of memory, read-only) may still answer reads.
+  const reads = breaker(now, circuitChanged)
+  const writes = breaker(now, circuitChanged)
 
   /** Only calls that may be made twice get two attempts. */
-  async function attempt<T>(call: (signal: AbortSignal) => Promise<T>, attempts: 1 | 2): Promise<T> {
-    circuit.enter()
+  async function attempt<T>(circuit: Breaker, call: (signal: AbortSignal) => Promise<T>, attempts: 1 | 2): Promise<T> {
+    const entered = circuit.enter()
     try {
       const value = await inTime(call)
       circuit.succeeded()
       return value
     } catch (cause) {
       if (cause instanceof ConfigError) throw cause
-      circuit.failed(cause)
-      if (attempts === 2 && worthAnotherTry(cause)) return attempt(call, 1)
+      circuit.failed(cause, cause instanceof DeadlineExceeded ? null : entered)
+      if (attempts === 2 && worthAnotherTry(cause)) {
+        await reconnected()
+        return attempt(circuit, call, 1)
+      }
       throw new StoreUnavailableError(reason(cause), deadlineMs, cause)
     }
   }
 
-  const read = (id: string) => attempt((signal) => store.get(id, { signal }), 1)
+  const read = (id: string) => attempt(reads, (signal) => store.get(id, { signal }), 1)
 
   return {
-    get: (id) => attempt((signal) => store.get(id, { signal }), 2),
-    delete: (ids) => attempt((signal) => store.delete(ids, { signal }), 2),
-    listByUser: (userId) => attempt((signal) => store.listByUser(userId, { signal }), 2),
+    get: (id) => attempt(reads, (signal) => store.get(id, { signal }), 2),
+    delete: (ids) => attempt(writes, (signal) => store.delete(ids, { signal }), 2),
+    listByUser: (userId) => attempt(reads, (signal) => store.listByUser(userId, { signal }), 2),
     async put(record, expected) {
-      const write = () => attempt((signal) => store.put(record, expected, { signal }), 1)
+      const write = () => attempt(writes, (signal) => store.put(record, expected, { signal }), 1)
       try {
         return await write()
       } catch (error) {
@@ -48,21 +58,30 @@ export function guarded(store: Store, { deadlineMs, now, changed }: GuardOptions
         // What a conditional delete asked for holds, whoever did it.
         if (stored === null && record.expiresAt <= now()) return true
         if (!worthAnotherTry(error.cause) || (stored?.version ?? null) !== expected) throw error
-        // The first write may still arrive before the second: then the second conflicts with our own.
-        return (await write()) || same(await read(record.id), record)
+        await reconnected()
+        if ((await write()) || same(await read(record.id), record)) return true
+        // The first write may have arrived before the second, and somebody else's after it: still unknown.
+        throw error
       }
     },
   }
 }
 
-/** An open circuit has no cause: nothing was sent. */
-function outcomeUnknown(error: unknown): error is StoreUnavailableError {
+/** Whether a write may or may not have happened. An open circuit has no cause: nothing was sent. */
+export function outcomeUnknown(error: unknown): error is StoreUnavailableError {
   return error instanceof StoreUnavailableError && error.cause !== undefined
 }
 
 /** Engines reject what is in flight when they find a new primary; waiting out a second deadline helps nobody. */
 function worthAnotherTry(cause: unknown): boolean {
   return !(cause instanceof DeadlineExceeded)
+}
+
+/** What an engine's client rejects at once it can often do again as soon as it has connected anew. */
+function reconnected(): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, 25)
+  })
 }
 
 function reason(cause: unknown): string {

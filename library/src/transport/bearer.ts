@@ -13,7 +13,7 @@ export function bearerTransport(): Transport {
       const value = header('authorization')
       if (value === null) return null
       // RFC 9110, section 11.1: the scheme is case-insensitive, one or more spaces follow it.
-      return /^bearer +(.+)$/i.exec(value)?.[1] ?? null
+      return /^bearer +(\S.*)$/i.exec(value)?.[1] ?? null
     },
     attach: () => null,
     clear: () => null,

@@ -9,8 +9,7 @@ function opened() {
   const heard: unknown[] = []
   const circuit = breaker(clock.now, (cause) => heard.push(cause))
   for (let i = 0; i < 5; i++) {
-    circuit.enter()
-    circuit.failed(`failure ${i + 1}`)
+    circuit.failed(`failure ${i + 1}`, circuit.enter())
   }
   return { clock, heard, circuit }
 }
@@ -20,8 +19,7 @@ test('four failures in a row change nothing, nor do more with a success between 
   const circuit = breaker(fakeClock().now, (cause) => heard.push(cause))
   for (let round = 0; round < 3; round++) {
     for (let i = 0; i < 4; i++) {
-      circuit.enter()
-      circuit.failed('no')
+      circuit.failed('no', circuit.enter())
     }
     circuit.enter()
     circuit.succeeded()
@@ -42,9 +40,9 @@ test('after five nobody is let through for a pause, and is told how long it last
 test('then one caller tries, and the others wait for it', () => {
   const { clock, circuit } = opened()
   clock.advance('500ms')
-  circuit.enter()
+  const trial = circuit.enter()
   assert.throws(() => circuit.enter(), StoreUnavailableError)
-  circuit.failed('still not')
+  circuit.failed('still not', trial)
   clock.advance('499ms')
   assert.throws(() => circuit.enter(), StoreUnavailableError)
   clock.advance('1ms')
@@ -75,7 +73,25 @@ test('a clock that is set back does not keep the circuit open for longer than a 
     () => now,
     () => {},
   )
-  for (let i = 0; i < 5; i++) circuit.failed('no')
+  for (let i = 0; i < 5; i++) circuit.failed('no', circuit.enter())
   now -= 3_600_000
   circuit.enter()
+})
+
+test('calls that fail together because their connection broke are one failure', () => {
+  const heard: unknown[] = []
+  const circuit = breaker(fakeClock().now, (cause) => heard.push(cause))
+  const underWay = Array.from({ length: 50 }, () => circuit.enter())
+  for (const entered of underWay) circuit.failed('connection lost', entered)
+  circuit.enter()
+  assert.deepEqual(heard, [])
+})
+
+test('calls that were not answered count each', () => {
+  const { clock } = opened()
+  const heard: unknown[] = []
+  const circuit = breaker(clock.now, (cause) => heard.push(cause))
+  const underWay = Array.from({ length: 5 }, () => circuit.enter())
+  for (const _ of underWay) circuit.failed('no answer', null)
+  assert.deepEqual(heard, ['no answer'])
 })

@@ -194,12 +194,21 @@ test('after failures in a row the store is left alone for a while, then asked ag
   assert.equal(heard.length, 1)
   calls.length = 0
   await assert.rejects(store.get('a'), (error) => error instanceof StoreUnavailableError && error.retryAfterMs === 500)
-  await assert.rejects(store.put(record(), null), unavailable)
   assert.deepEqual(calls, [])
   clock.advance('500ms')
   assert.equal(await store.get('a'), null)
   assert.equal(await store.put(record(), null), true)
   assert.deepEqual(heard.at(-1), null)
+})
+
+test('an engine that refuses writes still answers reads', async () => {
+  const heard: unknown[] = []
+  const memory = memoryStore()
+  const full = { ...memory, put: () => Promise.reject(new Error('OOM')) }
+  const store = guarded(full, { deadlineMs: 50, now: () => record().createdAt, changed: (cause) => heard.push(cause) })
+  for (let i = 0; i < 12; i++) await assert.rejects(store.put(record(), null), unavailable)
+  assert.equal(heard.length, 1)
+  for (let i = 0; i < 12; i++) assert.equal(await store.get('a'), null)
 })
 
 test('the signal is aborted when nobody waits any more', async () => {
