@@ -20,7 +20,7 @@ export function machine(): Machine {
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: cpus().length,
     memoryGiB: Math.round(totalmem() / 2 ** 30),
-    kernel: `${process.platform} ${release()}`,
+    kernel: `${process.platform} ${release().split('-')[0]}`,
   }
 }
 
