@@ -16,6 +16,7 @@ const pagePolicy = [
   "frame-ancestors 'none'",
   "img-src 'self' data:",
   "object-src 'none'",
+  "style-src 'self' 'unsafe-inline'",
 ].join('; ')
 
 export async function addOpenApi(app: App): Promise<void> {
