@@ -227,7 +227,9 @@ function guardAgainstOurDeath(pid: number, folder: string): () => void {
   })
   unref(guard)
   unref(guard.stdin)
-  return () => guard.stdin.end('done\n')
+  return () => {
+    if (!guard.stdin.writableEnded) guard.stdin.end('done\n')
+  }
 }
 
 /** A test that forgets to stop a server still comes to its end. */
