@@ -12,8 +12,6 @@ export interface SqliteStoreOptions {
 
 /** Of the tables, kept in `PRAGMA user_version`. */
 const format = 1
-/** The engine is synchronous, so while it waits for another process nothing else runs in this one. */
-const blockingWaitMs = 10
 /** How long a call keeps trying, without blocking, while other processes hold the write lock. */
 const patienceMs = 2_000
 
@@ -59,6 +57,11 @@ export function sqliteStore(database: DatabaseSync, o: SqliteStoreOptions = {}):
     `DELETE FROM ${table} WHERE rowid IN (SELECT rowid FROM ${table} WHERE expiresAt <= ? LIMIT ?)`,
   )
   const page = database.prepare(`SELECT ${columns} FROM ${table} WHERE id > ? AND expiresAt > ? ORDER BY id LIMIT ?`)
+  // The engine is synchronous: while it waited for another process, nothing else would run in this one.
+  database.exec('PRAGMA busy_timeout = 0')
+  const writing = patientQueue()
+  // Readers don't wait for a writer, only for moments in which another process opens, closes or repairs the file.
+  const reading = patientQueue()
 
   function write(record: SessionRecord, expected: number | null, now: number): boolean {
     const { id, userId, credential, identity, data, createdAt, seenAt, expiresAt, epoch, version } = record
@@ -93,13 +96,13 @@ export function sqliteStore(database: DatabaseSync, o: SqliteStoreOptions = {}):
   }
 
   return {
-    async get(id) {
-      const row = select.get(id, clock.now())
+    async get(id, options) {
+      const row = await reading(options, () => select.get(id, clock.now()))
       return row === undefined ? null : toRecord(row)
     },
 
     async put(record, expected, options) {
-      return patiently(options, () => {
+      return writing(options, () => {
         const now = clock.now()
         if (record.expiresAt > now) return write(record, expected, now)
         if (expected === null) return select.get(record.id, now) === undefined
@@ -109,23 +112,23 @@ export function sqliteStore(database: DatabaseSync, o: SqliteStoreOptions = {}):
 
     async delete(ids, options) {
       if (ids.length === 0) return []
-      return patiently(options, () => {
+      return writing(options, () => {
         const now = clock.now()
         const removed = durably(() => end.all(JSON.stringify(ids))) as { id: string; expiresAt: number }[]
         return removed.filter(({ expiresAt }) => expiresAt > now).map(({ id }) => id)
       })
     },
 
-    async listByUser(userId) {
-      return byUser.all(userId, clock.now()).map(toRecord)
+    async listByUser(userId, options) {
+      return reading(options, () => byUser.all(userId, clock.now()).map(toRecord))
     },
 
     async sweep(limit) {
-      return patiently(undefined, () => Number(expired.run(clock.now(), limit).changes))
+      return writing(undefined, () => Number(expired.run(clock.now(), limit).changes))
     },
 
     async scan({ cursor, limit }) {
-      const records = page.all(cursor ?? '', clock.now(), limit).map(toRecord)
+      const records = await reading(undefined, () => page.all(cursor ?? '', clock.now(), limit).map(toRecord))
       return { records, cursor: records.length < limit ? null : (records.at(-1)?.id ?? null) }
     },
   }
@@ -150,21 +153,64 @@ function prepareFile(database: DatabaseSync, table: string): void {
     CREATE INDEX IF NOT EXISTS ${table}_by_user ON ${table} (userId, createdAt) WHERE userId IS NOT NULL;
     CREATE INDEX IF NOT EXISTS ${table}_by_end ON ${table} (expiresAt);
     PRAGMA user_version = ${format};
-    COMMIT;
-    PRAGMA busy_timeout = ${blockingWaitMs}`)
+    COMMIT`)
 }
 
-/** Repeats a write that found the file locked, and lets the process work in between. */
-async function patiently<T>(o: StoreOptions | undefined, write: () => T): Promise<T> {
-  const giveUpAt = performance.now() + patienceMs
-  for (;;) {
-    try {
-      return write()
-    } catch (error) {
-      if (!isBusy(error) || o?.signal?.aborted === true || performance.now() > giveUpAt) throw error
+/** A call that found the file locked. */
+interface Waiting {
+  readonly giveUpAt: number
+  readonly signal: AbortSignal | undefined
+  /** Settles the call, or answers `false`: it is still locked. */
+  attempt(): boolean
+  reject(error: unknown): void
+}
+
+/**
+ * Makes calls in order. When one finds the file locked it is tried again every few milliseconds, and the process works in between; the
+ * calls behind it wait until it is done.
+ */
+function patientQueue(): <T>(o: StoreOptions | undefined, statement: () => T) => Promise<T> {
+  let waiting: Waiting[] = []
+
+  async function work(locked: unknown): Promise<void> {
+    const drop = (hopeless: (call: Waiting) => boolean) => {
+      for (const call of waiting) if (hopeless(call)) call.reject(locked)
+      waiting = waiting.filter((call) => !hopeless(call))
     }
-    // By chance, so that two processes don't keep meeting.
-    await new Promise((resolve) => setTimeout(resolve, Math.random() * 10))
+    for (let isLocked = true; waiting.length > 0;) {
+      // By chance, so that two processes don't keep meeting.
+      await new Promise((resolve) => (isLocked ? setTimeout(resolve, 1 + Math.random() * 9) : setImmediate(resolve)))
+      drop(({ signal }) => signal?.aborted === true)
+      isLocked = waiting[0]?.attempt() === false
+      if (!isLocked) waiting.shift()
+      const now = performance.now()
+      if (isLocked) drop(({ giveUpAt }) => now > giveUpAt)
+    }
+  }
+
+  return async (o, statement) => {
+    let locked: unknown
+    if (waiting.length === 0) {
+      try {
+        return statement()
+      } catch (error) {
+        if (!isBusy(error) || o?.signal?.aborted === true) throw error
+        locked = error
+      }
+    }
+    return new Promise((resolve, reject) => {
+      const attempt = () => {
+        try {
+          resolve(statement())
+        } catch (error) {
+          if (isBusy(error)) return false
+          reject(error)
+        }
+        return true
+      }
+      waiting.push({ giveUpAt: performance.now() + patienceMs, signal: o?.signal, attempt, reject })
+      if (waiting.length === 1) void work(locked)
+    })
   }
 }
 

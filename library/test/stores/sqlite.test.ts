@@ -110,6 +110,30 @@ test('a write gives up after a while, and has written nothing', async (t) => {
   assert.equal(await store.get('a'), null)
 })
 
+test('reads go on while many writes wait for the lock, and the writes then come in order', async (t) => {
+  const { open } = temporary(t)
+  const [ours, theirs] = [open(), open()]
+  const store = sqliteStore(ours)
+  await store.put(record('a'), null)
+  theirs.exec('BEGIN IMMEDIATE')
+  const done: number[] = []
+  const writes = Array.from({ length: 20 }, (_, i) =>
+    store.put({ ...record('a'), version: i + 2 }, i + 1).then((written) => written && done.push(i)),
+  )
+  const leaves = new AbortController()
+  const left = assert.rejects(store.delete(['a'], { signal: leaves.signal }), /locked/)
+  for (let i = 0; i < 500; i++) {
+    assert.equal((await store.get('a'))?.version, 1)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  leaves.abort()
+  await left
+  assert.deepEqual(done, [])
+  theirs.exec('COMMIT')
+  await Promise.all(writes)
+  assert.deepEqual(done, [...writes.keys()])
+})
+
 test('a file of a newer Holdfast is refused', (t) => {
   const { open } = temporary(t)
   const database = open()
