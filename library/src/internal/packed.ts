@@ -4,7 +4,7 @@ import { ConfigError } from '../errors.ts'
 import type { SessionRecord } from '../store.ts'
 
 /** The first byte of a packed record. A layout that this code can't read gets a greater one. */
-export const packedFormat = 1
+const packedFormat = 1
 /** Format, flags, version (4 bytes), expiresAt (6 bytes): what a script inside the engine reads. The user follows. */
 export const headBytes = 12
 
@@ -65,10 +65,11 @@ export function pack(record: SessionRecord, span: number): Packed {
 
 /**
  * The record `id`, or `null` when it has expired at `now`.
- * @throws ConfigError when a newer Holdfast packed it
+ * @throws ConfigError when a newer Holdfast packed it, Error when the bytes are no whole record
  */
 export function unpack(id: string, bytes: Uint8Array, now: number): SessionRecord | null {
-  if (bytes[0] !== packedFormat) throw unknownFormat(bytes[0])
+  if (bytes.length > 0 && bytes[0] !== packedFormat) throw unknownFormat(bytes[0])
+  if (bytes.length < headBytes) throw corrupt()
   const expiresAt = readUint(bytes, 6, 6)
   if (expiresAt <= now) return null
 
@@ -82,8 +83,8 @@ export function unpack(id: string, bytes: Uint8Array, now: number): SessionRecor
   const epoch = readVarint(bytes)
   let credential: string
   if ((flags & rawCredential) !== 0) {
-    credential = readBase64url(bytes, position, position + 32)
-    position += 32
+    const start = advance(bytes, 32)
+    credential = readBase64url(bytes, start, position)
   } else {
     credential = readText(bytes, readVarint(bytes))
   }
@@ -98,8 +99,20 @@ export function unknownFormat(format: number | undefined): ConfigError {
   )
 }
 
+function corrupt(): Error {
+  return new Error('the stored record of a session is corrupt: it was cut short or overwritten')
+}
+
 /** Where the reading functions read next. Reading is synchronous, so one for all. */
 let position = 0
+
+/** Goes past the next `length` bytes, which must be there, and answers where they start. */
+function advance(from: Uint8Array, length: number): number {
+  const start = position
+  position += length
+  if (position > from.length) throw corrupt()
+  return start
+}
 
 function isDistance(n: number): boolean {
   return Number.isInteger(n) && n >= 0 && n < 2 ** 49
@@ -130,11 +143,12 @@ function writeVarint(into: Uint8Array, at: number, n: number): number {
 
 function readVarint(from: Uint8Array): number {
   let n = 0
-  for (let unit = 1; ; unit *= 128) {
-    const byte = from[position++]!
+  for (let unit = 1; unit < 2 ** 53; unit *= 128) {
+    const byte = from[advance(from, 1)]!
     n += (byte & 127) * unit
     if (byte < 128) return n
   }
+  throw corrupt()
 }
 
 function writeDouble(into: Uint8Array, at: number, n: number): number {
@@ -143,12 +157,10 @@ function writeDouble(into: Uint8Array, at: number, n: number): number {
 }
 
 function readDouble(from: Uint8Array): number {
-  position += 8
-  return new DataView(from.buffer, from.byteOffset).getFloat64(position - 8)
+  return new DataView(from.buffer, from.byteOffset).getFloat64(advance(from, 8))
 }
 
 function readText(from: Uint8Array, length: number): string {
-  const start = position
-  position += length
+  const start = advance(from, length)
   return readUtf8(from, start, position)
 }

@@ -35,14 +35,15 @@ redis.call('SET', KEYS[1], ARGV[3], 'PXAT', ARGV[4])
 return 1`)
 
 /**
- * KEYS: a bucket of the user index. ARGV: the entry; in seconds until when it covers its session, before when entries are dead, and for how long
- * a bucket outlives its last entry. GT: of two racing writers the later end must stay.
+ * KEYS: a bucket of the user index. ARGV: the entry; in seconds until when it covers its session, and how much longer entries and the bucket
+ * stay. GT: of two racing writers the later end must stay. What is dead is for the server's clock to say: one machine that is a day
+ * ahead must not clear away the entries of the others.
  */
 export const coverScript = script(`
 redis.call('ZADD', KEYS[1], 'GT', ARGV[2], ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[3])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. redis.call('TIME')[1] - ARGV[3])
 local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
-if last then redis.call('EXPIREAT', KEYS[1], last + ARGV[4]) end
+if last then redis.call('EXPIREAT', KEYS[1], last + ARGV[3]) end
 return 1`)
 
 function script(text: string): Script {

@@ -1,7 +1,7 @@
 // Sessions in Redis or Valkey through node-redis 6: one server, Sentinel and Cluster by one path.
 import { Bytes } from '#bytes'
-import { headBytes, pack, packedFormat, unknownFormat, unpack } from '../internal/packed.ts'
-import { coveredUntil, entryOf, idIn, placeOf, spanFor } from '../internal/redis-index.ts'
+import { headBytes, pack, unknownFormat, unpack } from '../internal/packed.ts'
+import { coveredUntil, entryOf, idIn, type Place, placeOf, spanFor } from '../internal/redis-index.ts'
 import { coverScript, putScript, type Script } from '../internal/redis-scripts.ts'
 import type { ScannableStore, SessionRecord } from '../store.ts'
 
@@ -49,7 +49,7 @@ const skewMs = 60_000
  * node-redis 6 puts a timer on every command by default, which costs 11 to 14 µs each. The store's own commands go without it, whatever the client
  * says: `createSessions` keeps a deadline for every call. For your own commands: `createClient({ commandOptions: { timeout: undefined } })`.
  *
- * A call rejects when Redis does, and with a `ConfigError` when it meets a record that a newer Holdfast wrote.
+ * A call rejects when Redis does, and with a `ConfigError` when it meets a record that a newer Holdfast wrote; an ending only when Redis does.
  */
 export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}): ScannableStore {
   const clock = o.clock ?? Date
@@ -66,13 +66,8 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
   async function cover(record: SessionRecord, userId: string): Promise<void> {
     const place = await placeOf(userId)
     const until = Math.ceil(coveredUntil(record.expiresAt, spanFor(record)) / 1000)
-    const deadBefore = Math.floor((clock.now() - skewMs) / 1000)
-    await run(redis, coverScript, bucketKeys + place.bucket, [
-      entryOf(place, record.id),
-      String(until),
-      String(deadBefore),
-      String(skewMs / 1000),
-    ])
+    const entry = entryOf(place, record.id)
+    await run(redis, coverScript, bucketKeys + place.bucket, [entry, String(until), String(skewMs / 1000)])
   }
 
   /** Best effort: an entry without a record is harmless and goes with its time. Ids are not reused, so this can't hit a new session. */
@@ -120,12 +115,23 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
   async function end(id: string): Promise<boolean> {
     const bytes = (await redis.getDel(recordKeys + id)) as Uint8Array | null
     if (bytes === null) return false
-    // An ending is never refused: of a record that we can't read we know that it is gone now.
-    if (bytes[0] !== packedFormat) return true
-    const record = unpack(id, bytes, clock.now())
+    let record: SessionRecord | null
+    try {
+      record = unpack(id, bytes, clock.now())
+    } catch {
+      // An ending is never refused: of a record that we can't read we know that it is gone now.
+      return true
+    }
     if (record === null) return false
     await uncover(id, record.userId)
     return true
+  }
+
+  /** The ids of which the index says that they may be live. */
+  async function indexed(place: Place): Promise<string[]> {
+    const since = String(Math.floor((clock.now() - skewMs) / 1000))
+    const entries = (await redis.zRange(bucketKeys + place.bucket, since, '+inf', { BY: 'SCORE' })) as Uint8Array[]
+    return entries.map((entry) => idIn(entry, place)).filter((id) => id !== null)
   }
 
   return {
@@ -143,11 +149,16 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
 
     async listByUser(userId) {
       const place = await placeOf(userId)
-      const since = String(Math.floor((clock.now() - skewMs) / 1000))
-      const entries = (await redis.zRange(bucketKeys + place.bucket, since, '+inf', { BY: 'SCORE' })) as Uint8Array[]
-      const ids = entries.map((entry) => idIn(entry, place)).filter((id) => id !== null)
-      const records = await Promise.all(ids.map(get))
-      return records
+      const found = new Map<string, SessionRecord | null>()
+      let missing: boolean
+      do {
+        const ids = (await indexed(place)).filter((id) => !found.has(id))
+        const records = await Promise.all(ids.map(get))
+        for (const [i, id] of ids.entries()) found.set(id, records[i]!)
+        // It may just have been replaced, by a session that was indexed after we looked.
+        missing = records.includes(null)
+      } while (missing)
+      return [...found.values()]
         .filter((record) => record !== null)
         .filter((record) => record.userId === userId)
         .sort((a, b) => b.createdAt - a.createdAt)

@@ -250,6 +250,29 @@ const rules: Record<string, (t: StoreUnderTest) => Promise<void>> = {
     assert.deepEqual(await t.store.listByUser(userId), [])
   },
 
+  async 'a list taken while a session is replaced has the old one or the new one'(t) {
+    const [one, two] = await clients(t)
+    let current = session(t)
+    const userId = current.userId!
+    await one.put(current, null)
+    let replacing = true
+    const replace = async () => {
+      for (let i = 0; i < 50; i++) {
+        const replacement = session(t, { userId })
+        await one.put(replacement, null)
+        assert.equal(await one.put(next(current, { expiresAt: 0 }), 1), true)
+        current = replacement
+      }
+    }
+    const watch = async () => {
+      while (replacing) {
+        assert.notEqual((await two.listByUser(userId)).length, 0, 'neither is there')
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+    }
+    await Promise.all([replace().finally(() => (replacing = false)), watch(), watch(), watch()])
+  },
+
   async 'a session that is kept alive stays on the list, window after window'(t) {
     const windowMs = t.clock === undefined ? 60 : 1_800_000
     let record = session(t, { expiresAt: nowOf(t) + 2000 + windowMs })

@@ -52,6 +52,43 @@ test('base64url is taken for bytes only in its one spelling, on Node and elsewhe
   )
 })
 
+test('a record that was cut short or overwritten is refused, or read as something, but always comes to an end', () => {
+  const now = Date.now()
+  const instant = fc.integer({ min: now - 1e12, max: now + 1e12 })
+  const record = fc.record({
+    id: fc.constant('x'),
+    userId: fc.option(text),
+    credential: fc.oneof(text, fc.constant(Buffer.alloc(32, 1).toString('base64url'))),
+    identity: text,
+    data: text,
+    createdAt: instant,
+    seenAt: instant,
+    expiresAt: fc.integer({ min: now + 1, max: 2 ** 43 }),
+    epoch: fc.nat(),
+    version: fc.nat(),
+  })
+  const outcome = (bytes: Uint8Array) => {
+    try {
+      return unpack('x', bytes, now)
+    } catch (error) {
+      assert.match(String(error), /^Error: the stored record of a session is corrupt/)
+      return 'refused'
+    }
+  }
+  fc.assert(
+    fc.property(record, fc.nat(), (put, seed) => {
+      const { bytes } = pack(put, 20)
+      const beforeData = bytes.length - node.utf8Length(put.data)
+      for (let length = 0; length < beforeData; length++) {
+        assert.equal(outcome(bytes.subarray(0, length)), 'refused', `${length} bytes`)
+      }
+      assert.deepEqual(outcome(bytes), { ...put })
+      bytes.fill(255, 12 + (seed % (bytes.length - 12)))
+      outcome(bytes)
+    }),
+  )
+})
+
 test('a usual session fits the allocation class that the memory figures rest on', () => {
   const now = Date.now()
   const record = {

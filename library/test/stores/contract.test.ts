@@ -294,6 +294,16 @@ const broken: Record<string, { make: () => StoreUnderTest; noticedBy: RegExp }> 
     make: but((right) => ({ listByUser: async (userId) => (await right.listByUser(userId)).slice(0, 100) })),
     noticedBy: /three hundred sessions/,
   },
+  'a list that looks up the ids first and the records later': {
+    make: but((right) => ({
+      async listByUser(userId) {
+        const ids = (await right.listByUser(userId)).map(({ id }) => id)
+        await turn()
+        return (await Promise.all(ids.map((id) => right.get(id)))).filter((record) => record !== null)
+      },
+    })),
+    noticedBy: /a list taken while a session is replaced/,
+  },
   'a list out of order': {
     make: but((right) => ({ listByUser: async (userId) => (await right.listByUser(userId)).toReversed() })),
     noticedBy: /the list of a user has the live sessions/,

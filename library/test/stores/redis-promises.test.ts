@@ -75,17 +75,61 @@ test('Redis drops what has expired by itself, a minute later at most, and the in
 
 test('dead entries of the index are cleared away by later writes, live ones never', async () => {
   const prefix = freshPrefix()
-  const clock = fakeClock(Date.now())
-  const store = redisStore(client, { prefix, clock })
-  const userId = `anna-${process.pid}`
-  const lasting = record({ userId, expiresAt: clock.now() + 86_400_000 * 30 })
+  const store = redisStore(client, { prefix })
+  const lasting = record({})
   await store.put(lasting, null)
-  for (let i = 0; i < 200; i++) {
-    clock.advance('10m')
-    await store.put(record({ userId, seenAt: clock.now(), expiresAt: clock.now() + 600_000 }), null)
+  const bucket = await bucketOf(prefix)
+  const second = Math.floor(Date.now() / 1000)
+  const ended = (secondsAgo: number) => ({ score: second - secondsAgo, value: `ended ${secondsAgo} s ago` })
+  await client.zAdd(
+    bucket,
+    Array.from({ length: 200 }, (_, i) => ended(62 + i * 600)),
+  )
+  await client.zAdd(bucket, ended(30))
+  const another = record({})
+  await store.put(another, null)
+  assert.equal(await client.zCard(bucket), 3)
+  assert.deepEqual(new Set((await store.listByUser('anna')).map(({ id }) => id)), new Set([lasting.id, another.id]))
+})
+
+test('a machine whose clock is a day ahead hides no session of the others', async () => {
+  const prefix = freshPrefix()
+  const store = redisStore(client, { prefix })
+  const kept = record({})
+  await store.put(kept, null)
+  const ahead = fakeClock(Date.now() + 86_400_000)
+  const theirs = record({ seenAt: ahead.now(), expiresAt: ahead.now() + 1_800_000 })
+  await redisStore(client, { prefix, clock: ahead }).put(theirs, null)
+  assert.ok((await store.listByUser('anna')).some(({ id }) => id === kept.id))
+})
+
+test('a list that is overtaken by a replacement has the session that came instead', async () => {
+  const prefix = freshPrefix()
+  const store = redisStore(client, { prefix })
+  const chain = Array.from({ length: 4 }, () => record({}))
+  await store.put(chain[0]!, null)
+  let looks = 0
+  const slow = {
+    withCommandOptions(o: object) {
+      const commands = client.withCommandOptions(o)
+      const zRange: typeof commands.zRange = async (...args) => {
+        const entries = await commands.zRange(...args)
+        const [old, replacement] = chain.slice(looks++)
+        if (old !== undefined && replacement !== undefined) {
+          await store.put(replacement, null)
+          await store.put({ ...old, version: 2, expiresAt: 0 }, 1)
+        }
+        return entries
+      }
+      return Object.assign(Object.create(commands) as typeof commands, { zRange })
+    },
   }
-  assert.ok((await client.zCard(await bucketOf(prefix))) < 10)
-  assert.ok((await store.listByUser(userId)).some(({ id }) => id === lasting.id))
+  const listed = await redisStore(slow, { prefix }).listByUser('anna')
+  assert.deepEqual(
+    listed.map(({ id }) => id),
+    [chain[3]!.id],
+  )
+  assert.equal(looks, 4)
 })
 
 test('clocks that are a minute apart hide no live session', async () => {
@@ -140,6 +184,26 @@ test('a record of a newer Holdfast is not guessed at, but can be ended', async (
   await assert.rejects(store.put({ ...future, version: 2 }, 1), refused)
   assert.deepEqual(await store.delete([future.id]), [future.id])
   assert.equal(await store.get(future.id), null)
+})
+
+test('a record that was cut short is refused, and can be ended', async () => {
+  const prefix = freshPrefix()
+  const store = redisStore(client, { prefix })
+  for (const length of [1, 11, 12, 13, 20]) {
+    const cut = record({})
+    await store.put(cut, null)
+    const key = `${prefix}s:${cut.id}`
+    await client.set(key, (await client.withTypeMapping({ [36]: Buffer }).get(key))!.subarray(0, length))
+    await assert.rejects(store.get(cut.id), /corrupt/)
+    await assert.rejects(store.listByUser('anna'), /corrupt/)
+    assert.deepEqual(await store.delete([cut.id]), [cut.id])
+  }
+})
+
+test('a server of these tests may be stopped twice', async () => {
+  const own = await startRedis()
+  await own.stop()
+  await own.stop()
 })
 
 test('every character of a prefix is taken literally', async () => {
