@@ -255,7 +255,7 @@ const rules: Record<string, (t: StoreUnderTest) => Promise<void>> = {
     let current = session(t)
     const userId = current.userId!
     await one.put(current, null)
-    let replacing = true
+    const over = new AbortController()
     const replace = async () => {
       for (let i = 0; i < 50; i++) {
         const replacement = session(t, { userId })
@@ -265,12 +265,12 @@ const rules: Record<string, (t: StoreUnderTest) => Promise<void>> = {
       }
     }
     const watch = async () => {
-      while (replacing) {
+      while (!over.signal.aborted) {
         assert.notEqual((await two.listByUser(userId)).length, 0, 'neither is there')
         await new Promise((resolve) => setImmediate(resolve))
       }
     }
-    await Promise.all([replace().finally(() => (replacing = false)), watch(), watch(), watch()])
+    await Promise.all([replace().finally(() => over.abort()), watch(), watch(), watch()])
   },
 
   async 'a session that is kept alive stays on the list, window after window'(t) {
