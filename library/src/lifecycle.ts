@@ -87,11 +87,11 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
   async function begin(beginning: Beginning): Promise<Begun> {
     sweepNowAndThen()
     const { userId, old } = beginning
-    if (limit === null || userId === null) return complete(beginning, await write(beginning, now(), Infinity))
+    if (limit === null || userId === null) return complete(beginning, await write(beginning, now()))
     for (let attempt = 1; ; attempt++) {
       const others = (await counted(userId)).filter(({ id }) => id !== old?.id)
       if (limit.whenReached === 'end-oldest' || others.length < limit.perUser) {
-        const written = await write(beginning, after(others), provisionalMs)
+        const written = await write(beginning, now(), provisionalMs, others)
         if (await orUndo(written.record, settleLimit(limit, written.record, userId)))
           return complete(beginning, written)
       } else if (attempt === 1) throw atLimit(userId)
@@ -100,16 +100,16 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
     }
   }
 
-  /** The newest of them all, also where the clocks of two machines differ: else the limit would end it at once. */
-  function after(others: readonly SessionRecord[]): number {
-    const at = now()
-    return Math.max(at, ...others.map(({ createdAt }) => Math.min(createdAt + 1, at + skewMs)))
-  }
-
-  async function write({ userId, old, take }: Beginning, createdAt: number, livesMs: number) {
+  async function write(
+    { userId, old, take }: Beginning,
+    at: number,
+    livesMs = Infinity,
+    others: readonly SessionRecord[] = [],
+  ) {
     const { id, token, kept } = await credentials.issue(o.random)
     const { identity, data } = take(old)
-    const at = now()
+    // The newest of them all, also where the clocks of two machines differ: else the limit would end it at once.
+    const createdAt = Math.max(at, ...others.map((other) => Math.min(other.createdAt + 1, at + skewMs)))
     const record: SessionRecord = {
       id,
       userId,
