@@ -1,8 +1,9 @@
 // The whole service, put together from its settings.
+import { dirname } from 'node:path'
 import { createSessions } from 'holdfast'
 import type { SessionEvent, SweepableStore } from 'holdfast'
 import { adminId, cachedClients, clientRegistry, hashSecret } from './clients.ts'
-import { adminSecret } from './data-folder.ts'
+import { adminSecret, ensureDataFolder } from './data-folder.ts'
 import { openEngine, type Engine } from './engines/engine.ts'
 import { ensureFormat } from './format.ts'
 import { countFailures } from './http/limits.ts'
@@ -23,6 +24,9 @@ const sweepEveryMs = 60_000
 
 /** Rejects with `StartError` when the store or the data folder can't be used. */
 export async function createService(settings: Settings, logger: Logger): Promise<RunningService> {
+  if (settings.store.kind === 'sqlite' && dirname(settings.store.path) === settings.dataFolder) {
+    ensureDataFolder(settings.dataFolder)
+  }
   const secretHash = hashSecret(adminSecret(settings))
   const engine = await openStore(settings, logger)
   const metrics = createMetrics()

@@ -21,6 +21,23 @@ for (const engine of engines) {
       service.call('PUT', path, { body: JSON.stringify(body), headers })
     const cartOf = async () => `/v1/sessions/${(await service.start()).id}/data/cart`
 
+    it('takes an empty body for no value, and leaves the section as it is', async () => {
+      const path = await cartOf()
+      await put(path, ['precious'])
+      for (const body of ['', undefined]) {
+        const headers = { 'if-match': '*' }
+        const refused = await service.call('PUT', path, body === undefined ? { headers } : { body, headers })
+        assert.deepEqual([refused.status, refused.body.code], [400, 'invalid-json'])
+      }
+      assert.deepEqual((await service.call('GET', path)).body, ['precious'])
+    })
+
+    it('takes no If-None-Match but * from a writer', async () => {
+      const path = await cartOf()
+      const refused = await put(path, 1, { 'if-none-match': '"junk"' })
+      assert.deepEqual([refused.status, refused.body.code], [400, 'invalid-request'])
+    })
+
     it('creates, reads, replaces and removes a section', async () => {
       const path = await cartOf()
       assert.equal((await service.call('GET', path)).body.code, 'no-such-section')

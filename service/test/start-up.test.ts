@@ -29,6 +29,12 @@ function problemsOf(env: Record<string, string>): readonly string[] {
   return []
 }
 
+it('makes the data folder for the store also when the secret is a setting', async () => {
+  const service = await serve({ HOLDFAST_ADMIN_SECRET: adminSecret, HOLDFAST_DATA: join(folder, 'made', 'here') })
+  await service.end()
+  assert.ok(readdirSync(join(folder, 'made', 'here')).includes('holdfast.db'))
+})
+
 describe('settings', () => {
   const wrong: readonly (readonly [name: string, ...values: string[]])[] = [
     ['HOLDFAST_PORT', '65536', '-1', 'x', '4000x', '1e3', ' 4000'],
@@ -38,6 +44,8 @@ describe('settings', () => {
       'postgres://h',
       'sqlite:',
       'sqlite://x',
+      'sqlite::memory:',
+      'sqlite:file:x?mode=memory',
       'redis://',
       'redis://h/name',
       'redis://h?x=1',

@@ -30,7 +30,9 @@ export function parseStoreUrl(text: string): StoreUrl {
       return { kind: 'memory', shown: text }
     case 'sqlite': {
       const path = text.slice('sqlite:'.length)
-      if (path === '' || path.startsWith('//')) throw new Error('expected sqlite:<path>, such as sqlite:./sessions.db')
+      // SQLite would keep these in memory, or nowhere.
+      if (path === '' || /^(\/\/|:|file:)/.test(path))
+        throw new Error('expected sqlite:<path>, such as sqlite:./sessions.db')
       return { kind: 'sqlite', path, shown: text }
     }
     case 'redis':

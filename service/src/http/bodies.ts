@@ -48,7 +48,7 @@ function readForm(text: string): Record<string, string> {
   const fields = Object.entries(parseForm(text, '&', '=', { maxKeys: 50 }))
   // RFC 6749, section 3.2: none may come twice.
   const twice = fields.find(([, value]) => Array.isArray(value))
-  if (twice !== undefined) throw invalid([{ path: `body.${twice[0]}`, message: 'must be given once' }])
+  if (twice !== undefined) throw invalid([{ path: `body.${twice[0].slice(0, 100)}`, message: 'must be given once' }])
   return Object.fromEntries(fields) as Record<string, string>
 }
 
@@ -82,7 +82,7 @@ export class InvalidInput extends Error {
 }
 
 function describeIssue(place: string, issue: z.core.$ZodIssue): { path: string; message: string }[] {
-  const path = [place, ...issue.path.map(String)].join('.')
+  const path = [place, ...issue.path.map((part) => String(part).slice(0, 100))].join('.')
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => ({ path: `${path}.${key.slice(0, 100)}`, message: 'there is no such field' }))
   }

@@ -21,6 +21,9 @@ export function readCondition(headers: Headers): Condition {
     ifMatch: tags('If-Match', headers['if-match']),
     ifNoneMatch: tags('If-None-Match', headers['if-none-match']),
   }
+  if (condition.ifNoneMatch !== null && condition.ifNoneMatch !== '*') {
+    throw new Problem(400, 'invalid-request', 'If-None-Match: a writer can only say *, for a section that is new')
+  }
   if (condition.ifMatch === null && condition.ifNoneMatch === null) {
     const detail = 'say what you change: If-Match with the ETag you read, or If-None-Match: * for a section that is new'
     throw new Problem(428, 'precondition-required', detail)

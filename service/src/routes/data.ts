@@ -90,12 +90,15 @@ export function dataRoutes(app: App, { sessions, store }: Service): void {
         body: valueShape,
         response: { 201: nothing, 204: nothing },
       },
+      // Fastify validates a body that is missing as `null`, which is a value of its own here.
+      preValidation(request, _reply, done) {
+        const missing = new Problem(400, 'invalid-json', 'the body is empty; it must be the JSON value of the section')
+        done(request.body === undefined ? missing : undefined)
+      },
     },
     async (request, reply) => {
       const { id, section } = request.params
       const value = request.body
-      if (value === undefined)
-        throw new Problem(400, 'invalid-json', 'the body is empty; it must be the JSON value of the section')
       const { existed } = await write(id, section, readCondition(request.headers), value)
       return withoutBody(reply.code(existed ? 204 : 201).header('etag', etag(value)!))
     },
