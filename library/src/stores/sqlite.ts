@@ -204,7 +204,7 @@ function patientQueue(): <T>(o: StoreOptions | undefined, statement: () => T) =>
           resolve(statement())
         } catch (error) {
           if (isBusy(error)) return false
-          reject(error)
+          reject(error as Error)
         }
         return true
       }
