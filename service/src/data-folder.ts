@@ -1,6 +1,6 @@
 // The data folder and the admin secret in it. Others on the machine can read neither.
 import { randomBytes } from 'node:crypto'
-import { accessSync, constants, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, linkSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Settings } from './settings.ts'
 import { StartError } from './start-error.ts'
@@ -21,6 +21,15 @@ export function ensureDataFolder(folder: string): void {
       error,
     )
   }
+}
+
+/** What in the folder anybody on the machine may change, which would let them in as `admin`. */
+export function changeableByAnyone({
+  adminSecret: set,
+  dataFolder,
+}: Pick<Settings, 'adminSecret' | 'dataFolder'>): readonly string[] {
+  const paths = [dataFolder, ...(set === null ? [adminSecretFile({ dataFolder })] : [])]
+  return paths.filter((path) => ((statSync(path, { throwIfNoEntry: false })?.mode ?? 0) & 0o002) !== 0)
 }
 
 /** The secret of the client `admin`: the setting, or the one in the data folder, made the first time it is wanted. */
@@ -73,5 +82,8 @@ function makeSecret(file: string): string {
   } finally {
     rmSync(draft, { force: true })
   }
-  return readSecret(file)!
+  const secret = readSecret(file)
+  if (secret === null)
+    throw new StartError(`${file} is a link to a file that is not there: remove the link, or make that file`)
+  return secret
 }

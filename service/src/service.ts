@@ -1,9 +1,11 @@
 // The whole service, put together from its settings.
 import { dirname } from 'node:path'
+import { Server as NetServer } from 'node:net'
+import { setImmediate as untilPolled, setTimeout as sleep } from 'node:timers/promises'
 import { createSessions } from 'holdfast'
 import type { SessionEvent, SweepableStore } from 'holdfast'
 import { adminId, cachedClients, clientRegistry, hashSecret } from './clients.ts'
-import { adminSecret, ensureDataFolder } from './data-folder.ts'
+import { adminSecret, changeableByAnyone, ensureDataFolder } from './data-folder.ts'
 import { openEngine, type Engine } from './engines/engine.ts'
 import { ensureFormat } from './format.ts'
 import { countFailures } from './http/limits.ts'
@@ -19,6 +21,9 @@ export interface RunningService {
   stop(ms: number): Promise<void>
 }
 
+/** So long a stopping service goes on to listen, if somebody is connected: who is told of it must have time to go elsewhere. */
+const graceMs = 1_000
+
 /** Expired records are removed this often where the engine does not do it. */
 const sweepEveryMs = 60_000
 
@@ -28,6 +33,12 @@ export async function createService(settings: Settings, logger: Logger): Promise
     ensureDataFolder(settings.dataFolder)
   }
   const secretHash = hashSecret(adminSecret(settings))
+  for (const path of changeableByAnyone(settings)) {
+    logger.warn(
+      { path },
+      'everybody on this machine may change this, and so become admin; holdfast doctor says what to do',
+    )
+  }
   const engine = await openStore(settings, logger)
   const metrics = createMetrics()
   const log = logEvents(logger, logIds(secretHash))
@@ -46,7 +57,7 @@ export async function createService(settings: Settings, logger: Logger): Promise
     store: engine.sessions,
     storeShown: settings.store.kind,
     clients: cachedClients(clientRegistry(engine.clients), admin),
-    limits: countFailures(),
+    limits: countFailures(logger),
     metrics,
     logger,
     state,
@@ -58,12 +69,45 @@ export async function createService(settings: Settings, logger: Logger): Promise
     async stop(ms) {
       state.stopping = true
       const hurry = setTimeout(() => app.server.closeAllConnections(), ms)
+      // A fraction of the drain at most, so that most of it is left for answers.
+      if ((await connections(app.server)) > 0) await sleep(Math.min(graceMs, ms / 10))
+      await closeListener(app, ms / 10)
+      // Who was accepted last has sent a request, or will at once; closing what is idle would cut it off.
+      await disconnected(app, Math.min(graceMs / 2, ms / 20))
       await app.close()
       clearTimeout(hurry)
       clearInterval(sweeping)
       await engine.close()
     },
   }
+}
+
+/** Waits until nobody is connected any more, for at most `ms`. */
+async function disconnected({ server }: App, ms: number): Promise<void> {
+  const until = performance.now() + ms
+  while (performance.now() < until && (await connections(server)) > 0) await sleep(20)
+}
+
+function connections(server: App['server']): Promise<number> {
+  return new Promise((resolve) => {
+    server.getConnections((error, count) => resolve(error === null ? count : 0))
+  })
+}
+
+/**
+ * Only the listener: an HTTP server's own `close` takes idle connections with it. Closing it resets whoever waits to be
+ * accepted, so that is done right after a look at the sockets that found nothing to do; within `ms` in any case.
+ */
+async function closeListener({ server }: App, ms: number): Promise<void> {
+  const until = performance.now() + ms
+  let happened = 0
+  for (const event of ['connection', 'request']) server.on(event, () => happened++)
+  await untilPolled()
+  for (let before = -1; before !== happened && performance.now() < until;) {
+    before = happened
+    await untilPolled()
+  }
+  NetServer.prototype.close.call(server)
 }
 
 async function openStore({ store }: Settings, logger: Logger): Promise<Engine> {

@@ -1,7 +1,8 @@
 // Failures are limited by address; what succeeds is not.
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { failureLimits, peerOf } from '../src/http/limits.ts'
+import { countFailures, failureLimits, peerOf } from '../src/http/limits.ts'
+import { createLogger } from '../src/logs.ts'
 import { engines, serviceOn, type Answer, type TestService } from './service.ts'
 
 describe('too many failures', () => {
@@ -43,6 +44,13 @@ describe('too many failures', () => {
     await service.call('DELETE', `/v1/sessions/${id}`)
     for (let i = 0; i <= failureLimits.forged; i++) assert.equal((await verify(token)).body.reason, 'unknown')
   })
+})
+
+it('says in the log that many tokens are of yesterday, once, and refuses none', async () => {
+  const lines: unknown[] = []
+  const limits = countFailures(createLogger('info', { write: (line: string) => void lines.push(JSON.parse(line)) }))
+  for (let i = 0; i < failureLimits.unknown + 10; i++) await limits.note('192.0.2.1', 'shop')
+  assert.equal(lines.length, 1)
 })
 
 it('counts addresses that belong together as one', () => {

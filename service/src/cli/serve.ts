@@ -15,7 +15,7 @@ export const serve: Command = {
   summary: 'run the session service',
   help: `holdfast serve
 
-Runs the session service until SIGTERM or SIGINT. Settings are environment variables:
+Runs the session service until SIGTERM, SIGINT or SIGHUP. Settings are environment variables:
 
   HOLDFAST_PORT   4000             HOLDFAST_IDLE               30m
   HOLDFAST_HOST   127.0.0.1        HOLDFAST_ABSOLUTE           12h
@@ -86,7 +86,7 @@ function untilStopped(service: RunningService, log: Log): Promise<number> {
 
   return new Promise((resolve) => {
     let stopping = false
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
       process.on(signal, () => {
         if (stopping) process.exit(1)
         stopping = true

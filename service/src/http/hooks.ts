@@ -27,9 +27,14 @@ export function addAuthentication(app: App, { clients, limits, logger, metrics, 
     done()
   })
 
+  app.addHook('onSend', (_request, reply, payload, done) => {
+    reply.header('x-content-type-options', 'nosniff')
+    // The next request belongs on another connection, to a service that stays.
+    if (state.stopping) reply.header('connection', 'close')
+    done(null, payload)
+  })
+
   app.addHook('onResponse', (request, reply, done) => {
-    // Kept alive until now for a next request that will not be taken.
-    if (state.stopping) setImmediate(() => app.server.closeIdleConnections())
     const { method } = request
     // The pattern, not the path: paths hold ids of sessions and users.
     const route = request.routeOptions.url ?? 'none'

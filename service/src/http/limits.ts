@@ -1,14 +1,15 @@
 // A limit on failures per address. What succeeds is neither counted nor slowed.
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible'
+import type { Logger } from '../logs.ts'
 import { Problem } from '../problems.ts'
 
-/** Failures in a minute that one address may have at one replica; any more are answered with 429. */
+/** Failures in a minute that one address may have at one replica; any more are answered with 429, or only logged. */
 export const failureLimits = {
   /** Client secrets that are wrong. */
   client: 30,
   /** Tokens that were never issued as they stand: malformed, or an id with the wrong secret. */
   forged: 30,
-  /** Tokens whose session ended, expired or never was. Generous: behind one address there may be many users of yesterday. */
+  /** Tokens whose session ended, expired or never was: only logged, since behind one address may be many users of yesterday. */
   unknown: 6_000,
 } as const
 
@@ -16,10 +17,12 @@ export type Failure = keyof typeof failureLimits
 
 export interface FailureLimits {
   /** Counts a failure of a peer; rejects with a `Problem` (429) when there were too many in this minute. */
-  count(failure: Failure, address: string | undefined): Promise<void>
+  count(failure: Exclude<Failure, 'unknown'>, address: string | undefined): Promise<void>
+  /** Counts a token whose session is gone; the log says when there were more than usual. */
+  note(address: string | undefined, client: string | undefined): Promise<void>
 }
 
-export function countFailures(): FailureLimits {
+export function countFailures(logger: Logger): FailureLimits {
   const limiters = Object.fromEntries(
     Object.entries(failureLimits).map(([failure, points]) => [
       failure,
@@ -37,6 +40,18 @@ export function countFailures(): FailureLimits {
         throw new Problem(429, 'too-many-failures', `too many failures from this address; try again in ${seconds} s`, {
           headers: { 'retry-after': String(seconds) },
         })
+      }
+    },
+    async note(address, client) {
+      try {
+        await limiters.unknown.consume(peerOf(address))
+      } catch (over) {
+        if (!(over instanceof RateLimiterRes)) throw over
+        if (over.consumedPoints !== failureLimits.unknown + 1) return
+        logger.warn(
+          { client },
+          `more than ${failureLimits.unknown} tokens of ended sessions in a minute, from one address`,
+        )
       }
     },
   }

@@ -45,7 +45,10 @@ export function sendProblem(
 ): FastifyReply {
   // Why it failed is for the log; what the caller sent is not.
   if (problem.status === 500) logger.error({ id: request.id, err: problem.cause }, 'failed')
-  reply.code(problem.status).headers(problem.headers).header('cache-control', 'no-store')
+  reply
+    .code(problem.status)
+    .headers(problem.headers)
+    .headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' })
   // A path that can't be decoded has no route.
   const form = request.routeOptions?.config?.form === true
   const body = form ? { error: oauthError(problem), error_description: problem.message, ...problem.toJSON() } : problem
@@ -71,6 +74,7 @@ export function answerBrokenRequest(error: Error & { code?: string }, socket: So
   const { status } = brokenRequest(error.code ?? '')
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: ${problemType}\r\ncache-control: no-store\r\n` +
+      `x-content-type-options: nosniff\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   )
 }

@@ -3,8 +3,9 @@ import type { FastifyRequest } from 'fastify'
 import type { RefusedReason } from 'holdfast'
 import type { FailureLimits } from '../http/limits.ts'
 
-/** Rejects with a `Problem` (429) when there were too many of its kind from this peer. */
+/** Rejects with a `Problem` (429) when too many forged ones came from this peer. Tokens of yesterday are no offence. */
 export function countRefusal(limits: FailureLimits, reason: RefusedReason, request: FastifyRequest): Promise<void> {
   const lapsed = reason === 'unknown' || reason === 'expired'
-  return limits.count(lapsed ? 'unknown' : 'forged', request.socket.remoteAddress)
+  const { remoteAddress } = request.socket
+  return lapsed ? limits.note(remoteAddress, request.client?.id) : limits.count('forged', remoteAddress)
 }

@@ -2,12 +2,15 @@
 import type { StartOptions } from 'holdfast'
 import { missing } from '../http/auth.ts'
 import { may, type Client } from '../permissions.ts'
-import { noSession } from '../problems.ts'
+import { invalid, noSession } from '../problems.ts'
 import { byId, noQuery, nothing, sessionShape, startBody, startedShape, verifiedShape, verifyBody } from '../schemas.ts'
 import type { App, Service } from '../server.ts'
 import { shown, withoutBody, type AnyData } from './shown.ts'
 import { countRefusal } from './refusals.ts'
 import type { z } from 'zod'
+
+/** Sections that a session may begin with. */
+const maxSections = 100
 
 export function sessionRoutes(app: App, { sessions, limits }: Service): void {
   app.post(
@@ -26,7 +29,10 @@ export function sessionRoutes(app: App, { sessions, limits }: Service): void {
     async (request, reply) => {
       const client = request.client!
       const { userId, ...body } = request.body
-      for (const section of Object.keys(body.data ?? {})) {
+      const sections = Object.keys(body.data ?? {})
+      if (sections.length > maxSections)
+        throw invalid([{ path: 'body.data', message: `at most ${maxSections} sections, got ${sections.length}` }])
+      for (const section of sections) {
         if (!may(client, 'write', section))
           throw missing('write', ` (or write:${section}), which data to begin with wants`)
       }
