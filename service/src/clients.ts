@@ -1,6 +1,6 @@
 // The clients of the service: kept in a store of the same engine as the sessions, so every engine has them.
 import { hash, randomBytes } from 'node:crypto'
-import type { ScannableStore, SessionRecord } from 'holdfast'
+import { StoreUnavailableError, type ScannableStore, type SessionRecord } from 'holdfast'
 import type { Client } from './permissions.ts'
 import { inTime } from './engines/in-time.ts'
 
@@ -15,11 +15,14 @@ export interface ClientRegistry {
   list(): Promise<readonly Client[]>
 }
 
-/** `null`: no such client. Answers at once when it was asked about not long ago. */
+/** `null`: no such client. Throws or rejects when the engine fails. Answers at once when it was asked about not long ago. */
 export type FindClient = (id: string) => Client | null | Promise<Client | null>
 
 /** For how long a client's permissions, or its absence, are believed. Also the bound after which a removed one is refused. */
 export const clientCacheMs = 1000
+
+/** So long after a look-up failed, no other is tried. */
+const clientRetryMs = 500
 
 /** The name of the client that is there without being added. */
 export const adminId = 'admin'
@@ -67,6 +70,9 @@ export function cachedClients(
 ): FindClient {
   const cache = new Map<string, { at: number; client: Client | null | Promise<Client | null> }>()
 
+  let failedAt = -Infinity
+  let failure: unknown
+
   return (id) => {
     if (id === adminId) return admin
     if (!clientId.test(id)) return null
@@ -74,12 +80,19 @@ export function cachedClients(
     const at = now()
     const cached = cache.get(id)
     if (cached !== undefined && at - cached.at < clientCacheMs) return cached.client
-    // Names that nobody has must not fill the memory.
-    if (cache.size >= maxCached) cache.clear()
+    // A store that is away is asked now and then, not by every call, which would wait for its deadline.
+    if (at - failedAt < clientRetryMs) {
+      throw new StoreUnavailableError('clients could not be looked up a moment ago', clientRetryMs, failure)
+    }
+    // Names that nobody has must not fill the memory. The first is the one that was asked for longest ago.
+    cache.delete(id)
+    if (cache.size >= maxCached) cache.delete(cache.keys().next().value!)
     const entry: { at: number; client: Client | null | Promise<Client | null> } = { at, client: null }
     entry.client = registry.find(id).then(
       (client) => (entry.client = client),
       (error: unknown) => {
+        failedAt = now()
+        failure = error
         if (cache.get(id) === entry) cache.delete(id)
         throw error
       },
