@@ -54,16 +54,20 @@ function nodeVersion(): Finding {
 
 function folder(settings: Settings): Finding[] {
   const { dataFolder } = settings
-  const findings = [mode('data folder', dataFolder, 0o700)]
-  if (settings.adminSecret === null) findings.push(mode('admin secret', adminSecretFile(settings), 0o600))
+  const findings = [mode('data folder', dataFolder, 'folder')]
+  if (settings.adminSecret === null) findings.push(mode('admin secret', adminSecretFile(settings), 'file'))
   return findings
 }
 
 /** Neither the group nor others may do anything with it. */
-function mode(what: string, path: string, best: number): Finding {
+function mode(what: string, path: string, kind: 'folder' | 'file'): Finding {
   let found: number
   try {
-    found = statSync(path).mode & 0o777
+    const stats = statSync(path)
+    if (!(kind === 'folder' ? stats.isDirectory() : stats.isFile())) {
+      return wrong(what, `${path} is no ${kind}`, 'remove it, or name another folder with HOLDFAST_DATA')
+    }
+    found = stats.mode & 0o777
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT') return right(what, `${path} is made when it is first wanted`)
@@ -75,7 +79,11 @@ function mode(what: string, path: string, best: number): Finding {
   }
   const shown = `${found.toString(8).padStart(4, '0')} ${path}`
   if ((found & 0o077) === 0) return right(what, shown)
-  return wrong(what, shown, `others on this machine can read or change it: chmod ${best.toString(8)} '${path}'`)
+  return wrong(
+    what,
+    shown,
+    `others on this machine can read or change it: chmod ${kind === 'folder' ? 700 : 600} '${path}'`,
+  )
 }
 
 async function store(settings: Settings): Promise<readonly Finding[]> {

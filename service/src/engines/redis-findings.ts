@@ -7,11 +7,21 @@ export type Ask = (command: readonly string[]) => Promise<unknown>
 /** More than this between two clocks shows in when sessions expire. */
 const skewMs = 1_000
 
+/** Of maxmemory; from there on it wants attention. */
+const nearlyFull = 0.9
+
 export async function inspectRedis(ask: Ask): Promise<readonly Finding[]> {
-  const [server, memory, persistence] = await Promise.all(
-    ['server', 'memory', 'persistence'].map((section) => info(ask, section)),
+  const [server, memory, persistence, replication] = await Promise.all(
+    ['server', 'memory', 'persistence', 'replication'].map((section) => info(ask, section)),
   )
-  return [version(server!), eviction(memory!), durability(persistence!), await clock(ask)]
+  return [
+    version(server!),
+    role(replication!),
+    eviction(memory!),
+    room(memory!),
+    durability(persistence!),
+    await clock(ask),
+  ]
 }
 
 async function info(ask: Ask, section: string): Promise<Map<string, string>> {
@@ -29,6 +39,29 @@ function version(server: Map<string, string>): Finding {
     ok,
     found,
     advice: ok ? null : 'Holdfast is tested with Redis 7: upgrade to 6.2 or newer',
+  }
+}
+
+function role(replication: Map<string, string>): Finding {
+  const found = replication.get('role') ?? 'unknown'
+  const ok = found !== 'slave'
+  return {
+    what: 'Redis role',
+    ok,
+    found: ok ? found : 'replica',
+    advice: ok ? null : 'a replica takes no writes: put its master into HOLDFAST_STORE, or use redis+sentinel://',
+  }
+}
+
+/** A full Redis that may not evict refuses every write. */
+function room(memory: Map<string, string>): Finding {
+  const [used, limit] = [Number(memory.get('used_memory') ?? 0), Number(memory.get('maxmemory') ?? 0)]
+  const ok = limit === 0 || used < limit * nearlyFull
+  return {
+    what: 'Redis memory',
+    ok,
+    found: limit === 0 ? `${used} bytes` : `${used} of ${limit} bytes`,
+    advice: ok ? null : 'when it is full, no session can be started: raise maxmemory',
   }
 }
 
