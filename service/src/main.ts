@@ -22,7 +22,8 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
     print(await overview())
     return name === undefined ? 2 : 0
   }
-  const load = commands[name === '--version' ? 'version' : name]
+  const known = name === '--version' ? 'version' : name
+  const load = Object.hasOwn(commands, known) ? commands[known] : undefined
   if (load === undefined) {
     const meant = nearest(name, Object.keys(commands), 2)
     const hint = meant === null ? '' : `did you mean ${meant}? `
@@ -34,12 +35,25 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
     return 0
   }
   try {
+    refuseRepeated(args)
     return await command.run(args)
   } catch (error) {
     if (error instanceof StartError) return complain(1, ...error.problems)
     const misunderstood = whyMisunderstood(error)
     if (misunderstood !== null) return complain(2, `${misunderstood} (holdfast ${name} --help)`)
     return complain(1, `failed: ${error instanceof Error ? error.message : String(error)}`)
+  }
+}
+
+/** node:util would silently take the last of several. */
+function refuseRepeated(args: readonly string[]): void {
+  const seen = new Set<string>()
+  for (const arg of args) {
+    if (arg === '--') return
+    if (!arg.startsWith('--')) continue
+    const option = arg.split('=', 1)[0]!
+    if (seen.has(option)) throw new UsageError(`${option} is given more than once`)
+    seen.add(option)
   }
 }
 
