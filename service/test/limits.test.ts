@@ -1,6 +1,7 @@
 // Failures are limited by address; what succeeds is not.
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
+import { cachedClients, type ClientRegistry } from '../src/clients.ts'
 import { countFailures, failureLimits, peerOf } from '../src/http/limits.ts'
 import { createLogger } from '../src/logs.ts'
 import { engines, serviceOn, type Answer, type TestService } from './service.ts'
@@ -65,4 +66,28 @@ it('counts addresses that belong together as one', () => {
   assert.equal(new Set(same.map(([first]) => peerOf(first))).size, same.length)
   assert.notEqual(peerOf('192.0.2.1'), peerOf('192.0.2.2'))
   assert.notEqual(peerOf('2001:db8:1:2::1'), peerOf('2001:db8:1:3::1'))
+})
+
+it('asks no store about clients right after it failed to answer', async () => {
+  let [time, asked] = [1000, 0]
+  const admin = { id: 'admin', permissions: new Set(['admin']), secretHash: '' }
+  const registry = { find: () => (asked++, Promise.reject(new Error('away'))) } as unknown as ClientRegistry
+  const find = cachedClients(registry, admin, () => time)
+  await assert.rejects(async () => find('shop'), /away/)
+  assert.throws(() => find('till'), { code: 'store-unavailable' })
+  assert.equal(find('admin'), admin)
+  time += 500
+  await assert.rejects(async () => find('till'), /away/)
+  assert.equal(asked, 2)
+})
+
+it('takes at most 100 sections at the start of a session', async () => {
+  const store = await engines[0]!.start()
+  const service = await serviceOn(store.url)
+  const data = Object.fromEntries(Array.from({ length: 101 }, (_, i) => [`s${i}`, 1]))
+  const { status, body } = await service.call('POST', '/v1/sessions', { body: { userId: 'ada', data } })
+  assert.deepEqual([status, body.code], [400, 'invalid-request'])
+  assert.match(body.detail, /at most 100 sections/)
+  await service.stop()
+  await store.stop()
 })
