@@ -139,18 +139,20 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
     checkDeliverable()
     let record = fresh
     let last = old
-    try {
-      // An expired record is a conditional delete: who wrote meanwhile makes it fail, who writes later finds nothing.
-      while (last !== null && !(await store.put({ ...last, expiresAt: 0, version: last.version + 1 }, last.version))) {
-        last = await store.get(last.id)
-        const { identity, data } = take(last)
-        const replaces = replacedBy(fresh.userId, old)
-        record = await change(record, async () => ({ identity: encodeIdentity({ ...identity, replaces }), data }))
+    while (last !== null) {
+      try {
+        // An expired record is a conditional delete: who wrote meanwhile makes it fail, who writes later finds nothing.
+        if (await store.put({ ...last, expiresAt: 0, version: last.version + 1 }, last.version)) break
+      } catch (error) {
+        // If `old` did end, `record` is all that is left of it.
+        if (outcomeUnknown(error)) return { record, unsettled: error }
+        throw error
       }
-    } catch (error) {
-      // If `old` did end, `record` is all that is left of it.
-      if (outcomeUnknown(error)) return { record, unsettled: error }
-      throw error
+      // A failure from here on finds `old` alive, with what was written meanwhile: the new one is undone.
+      last = await store.get(last.id)
+      const { identity, data } = take(last)
+      const replaces = replacedBy(fresh.userId, old)
+      record = await change(record, async () => ({ identity: encodeIdentity({ ...identity, replaces }), data }))
     }
     if (old !== null && last !== null) emit({ type: 'ended', ids: [old.id], userId: old.userId, reason: 'replaced' })
     const expiresAt = policy.expiresAt(record.createdAt, record.seenAt, remembered(record))
