@@ -31,7 +31,7 @@ const table: readonly Row[] = [
   { who: ['transport/'], may: [...contracts, 'internal/', 'transport/transport.ts'] },
   {
     who: ['credentials/'],
-    may: [...contracts, 'internal/', 'credentials/credentials.ts', 'credentials/keyring.ts'],
+    may: [...contracts, 'identity.ts', 'internal/', 'credentials/'],
   },
   { who: ['verify/'], may: [...contracts, 'internal/', 'verify/'] },
   { who: ['stores/'], may: ['store.ts', 'errors.ts', 'internal/'] },

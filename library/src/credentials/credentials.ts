@@ -1,27 +1,80 @@
-// What a kind of credential is: a string the client holds, and what the store keeps of it.
+// What a kind of credential is: what the client holds, what the store keeps of it, and what it proves by itself.
+import type { RefusedReason } from '../events.ts'
+import type { SessionRecord } from '../store.ts'
 
-/** A credential just made. */
-export interface Issued {
-  readonly id: string
-  /** For the client. Secret. */
+/** A session as it is known without having been read whole: `data` is `null` where it was not read. */
+export type KnownSession = Omit<SessionRecord, 'data'> & { readonly data: string | null }
+
+/** What a client gets. Secret. */
+export interface Tokens {
+  /** Opens the session. */
   readonly token: string
-  /** For the store: can't be turned back into the token. */
+  /** Gives new tokens when `token` has run out (`sessions.refresh`); `null` where `token` lives as long as the session. */
+  readonly refreshToken: string | null
+  /** How long `token` is good, in ms; `null`: as long as the session. */
+  readonly expiresInMs: number | null
+}
+
+/** A credential just made, or just rotated. */
+export interface Issued {
+  /** For the store: can't be turned back into what the client holds. */
   readonly kept: string
+  /** What the client gets for the session as it is in `record`. */
+  tokens(record: SessionRecord): Tokens | Promise<Tokens>
 }
 
-/** What a credential says before anything was checked. */
-export interface Claim {
-  readonly id: string
-  readonly secret: string
+/** What a token says of itself. */
+export type Presented =
+  /** Names a session that only the store knows. `matches` takes the same time wherever they differ. */
+  | { readonly kind: 'reference'; readonly id: string; matches(kept: string): boolean | Promise<boolean> }
+  /** Says itself whose session it is; everything that can be checked without I/O or a feed has been. */
+  | {
+      readonly kind: 'proof'
+      readonly known: KnownSession
+      /** At or after it the proof is none, in ms since the epoch. */
+      readonly expiresAt: number
+      /** How long a token of this kind may have lived when it expires, in ms. */
+      readonly lifetimeMs: number
+    }
+  | { readonly kind: 'refused'; readonly reason: RefusedReason; readonly id: string | null }
+
+/** What a refresh token brings. */
+export type Rotation =
+  | ({ readonly outcome: 'rotated' } & Issued)
+  /** The immediate predecessor came again inside the window: the same successor, nothing to write. */
+  | ({ readonly outcome: 'repeated' } & Issued)
+  /** A spent one: somebody has a copy. */
+  | { readonly outcome: 'reused' }
+  /** Never was one of this session's. */
+  | { readonly outcome: 'mismatch' }
+
+/** Refresh tokens of a kind that has them. No I/O: the caller writes `kept` by a conditional put, which makes it single use. */
+export interface Refresh {
+  /** The session's id in a refresh token of the right form, else `null`. */
+  read(refreshToken: string): string | null
+  rotate(
+    refreshToken: string,
+    kept: string,
+    now: number,
+    random: (bytes: number) => Uint8Array,
+  ): Rotation | Promise<Rotation>
 }
 
-/** String ⇄ claim. No I/O. */
+/** String ⇄ what it stands for. No store, no feed. */
 export interface Credentials {
-  issue(random: (bytes: number) => Uint8Array): Promise<Issued>
-  /** The claim in a string of exactly the right form, else `null`. */
-  read(token: string): Claim | null
-  /** Whether `text` has the form of an id. What has not is looked for in no store. */
-  isId(text: string): boolean
-  /** Whether `claim` is the one of which the store kept `kept`. Takes the same time wherever they differ. */
-  matches(claim: Claim, kept: string): boolean | Promise<boolean>
+  readonly kind: 'opaque' | 'signed' | 'sealed'
+  issue(random: (bytes: number) => Uint8Array): Promise<Issued & { readonly id: string }>
+  /** `null`: a string of another form, which may be another kind's. */
+  present(token: string, now: number): Presented | Promise<Presented> | null
+  /** Whether a record's `credential` was kept by this kind. */
+  keeps(kept: string): boolean
+  /** `null` where a token lives as long as its session. */
+  readonly refresh: Refresh | null
 }
+
+/** Whether `text` has the form of a session's id. What has not is looked for in no store. */
+export function isSessionId(text: unknown): text is string {
+  return typeof text === 'string' && idForm.test(text)
+}
+
+const idForm = /^[\w-]{22}$/

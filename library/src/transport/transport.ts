@@ -18,6 +18,9 @@ export interface Exchange {
 /** More than one credential where there may be one. Which is the right one can't be known, so none is tried. */
 export const duplicate: unique symbol = Symbol('duplicate')
 
+/** Request header by lower-case name. */
+export type HeaderOf = (name: string) => string | null
+
 /** Headers ⇄ credential string. Knows nothing of what the string means. */
 export interface Transport {
   /** The request header, in lower case, on which a response depends. */
@@ -25,10 +28,15 @@ export interface Transport {
   /** Whether a browser sends the credential by itself, so that other sites can make it do so. */
   readonly ambient: boolean
   /** The credential, `null` when there is none. */
-  extract(header: (name: string) => string | null): string | null | typeof duplicate
-  /** A `Set-Cookie` line that hands out `token`, for `maxAgeMs` or until the browser closes (`null`); `null` when the
-   *  transport can't hand out, as with bearer tokens. */
-  attach(token: string, maxAgeMs: number | null): string | null
-  /** A `Set-Cookie` line that takes the credential away; `null` when there is nothing to take. */
-  clear(): string | null
+  extract(header: HeaderOf): string | null | typeof duplicate
+  /**
+   * `Set-Cookie` lines that hand out `token`, for `maxAgeMs` or until the browser closes (`null`); none when the transport can't
+   * hand out, as with bearer tokens. `header` is of the request, whose own cookies may have to go. `null`: too long to be
+   * handed out at all.
+   */
+  attach(token: string, maxAgeMs: number | null, header: HeaderOf): readonly string[] | null
+  /** `Set-Cookie` lines that take the credential away. */
+  clear(header: HeaderOf): readonly string[]
+  /** Carries the refresh token of credentials that have one; `null`: the client gets and sends it by a way of its own. */
+  readonly refresh: Transport | null
 }
