@@ -62,7 +62,7 @@ export function decodeIdentity(identity: string): Identity {
 }
 
 /** Whether the longer limits of `remember` hold for this record. */
-export function remembered({ identity }: SessionRecord): boolean {
+export function remembered({ identity }: Pick<SessionRecord, 'identity'>): boolean {
   return decodeIdentity(identity).remembered
 }
 

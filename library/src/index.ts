@@ -1,8 +1,11 @@
 // Public names of `holdfast`.
 import { opaqueCredentials } from './credentials/opaque.ts'
 import type { DataOf, Schemas, StandardSchema } from './data.ts'
-import { storedSessions, type Sessions, type SessionsOptions } from './sessions.ts'
+import type { SessionsOptions } from './options.ts'
+import type { Sessions } from './sessions.ts'
+import { storedSessions } from './stored-sessions.ts'
 import { cookieTransport } from './transport/cookie.ts'
+import { verifier } from './verify/verifier.ts'
 
 /**
  * Sessions on a store, by cookie unless told otherwise, with opaque credentials. Make one at start-up and keep it.
@@ -11,9 +14,20 @@ import { cookieTransport } from './transport/cookie.ts'
 export function createSessions<const S extends Schemas = Readonly<Record<string, StandardSchema>>>(
   o: SessionsOptions<S>,
 ): Sessions<DataOf<S>> {
-  return storedSessions({ ...o, transport: o.transport ?? cookieTransport(), credentials: opaqueCredentials() })
+  const { transport = cookieTransport(), credentials = opaqueCredentials() } = o
+  return storedSessions({ ...o, transport, credentials, verifier })
 }
 
+export type {
+  Credentials,
+  Issued,
+  KnownSession,
+  Presented,
+  Refresh,
+  Rotation,
+  Tokens,
+} from './credentials/credentials.ts'
+export { opaqueCredentials } from './credentials/opaque.ts'
 export type { DataOf, Schemas, StandardSchema } from './data.ts'
 export type { Device } from './device.ts'
 export {
@@ -32,13 +46,17 @@ export {
   type ErrorCode,
 } from './errors.ts'
 export type { EndReason, RefusedReason, SessionEvent } from './events.ts'
+export type { Cursor, Feed, FeedStep, FollowOptions, Notice } from './feed.ts'
 export type { Duration } from './internal/duration.ts'
 export type { Limit } from './lifecycle.ts'
 export type { Lifetime, Limits } from './policy.ts'
 export type { Roles } from './roles.ts'
 export type { Requirement, Session, SignInOptions } from './session.ts'
-export type { SessionInfo, SessionOf, Sessions, SessionsOptions, StartOptions } from './sessions.ts'
+export type { CacheOptions, SessionsOptions } from './options.ts'
+export type { EndOptions, SessionInfo, SessionOf, Sessions, StartOptions } from './sessions.ts'
 export type { ScannableStore, SessionRecord, Store, StoreOptions, SweepableStore } from './store.ts'
 export { bearerTransport } from './transport/bearer.ts'
 export { cookieTransport, type CookieOptions } from './transport/cookie.ts'
-export type { Exchange, Transport } from './transport/transport.ts'
+export type { Exchange, HeaderOf, Transport } from './transport/transport.ts'
+export type { WhenStale, WhenStoreIsDown } from './verification.ts'
+export type { FeedStatus } from './verify/verify.ts'

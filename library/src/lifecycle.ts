@@ -1,6 +1,7 @@
 // How a session begins, changes, is replaced and ends in the store.
-import type { Credentials } from './credentials/credentials.ts'
-import { ConflictError, LimitError, SessionGoneError, type StoreUnavailableError } from './errors.ts'
+import type { Credentials, Issued, Tokens } from './credentials/credentials.ts'
+import type { Endings } from './endings.ts'
+import { ConflictError, LimitError, SessionGoneError, StoreUnavailableError } from './errors.ts'
 import type { EndReason, SessionEvent } from './events.ts'
 import { decodeIdentity, encodeIdentity, remembered, type Identity } from './identity.ts'
 import { outcomeUnknown } from './internal/guarded.ts'
@@ -20,7 +21,7 @@ export interface Limit {
 export interface LifecycleOptions {
   readonly store: Store
   readonly sweepable: SweepableStore | null
-  readonly credentials: Credentials
+  readonly endings: Endings
   readonly policy: Policy
   readonly limit: Limit | null
   readonly now: () => number
@@ -37,6 +38,8 @@ export interface Content {
 /** How a session is to begin. */
 export interface Beginning {
   readonly userId: string | null
+  /** What kind of credential it gets. */
+  readonly credentials: Credentials
   /** The session it takes the place of. */
   readonly old: SessionRecord | null
   /** What it is about, out of the last state of `old`; `null` when there is none, or somebody else ended it. */
@@ -47,8 +50,8 @@ export interface Beginning {
 
 export interface Begun {
   readonly record: SessionRecord
-  readonly token: string
-  /** It began, but whether `old` ended is not known: the store gave no answer. */
+  readonly tokens: Tokens
+  /** It began, but a failure leaves unknown whether `old` ended everywhere and whether its last change was taken along. */
   readonly unsettled: StoreUnavailableError | null
 }
 
@@ -60,6 +63,8 @@ export interface Lifecycle {
   begin(beginning: Beginning): Promise<Begun>
   /** Writes what `make(record)` changes, again on the newest record when somebody else wrote first. `SessionGoneError`, `ConflictError`. */
   change(record: SessionRecord, make: Make): Promise<SessionRecord>
+  /** The live record. `SessionGoneError`. */
+  read(id: string): Promise<SessionRecord>
   /** The ids that were alive. */
   end(ids: readonly string[], userId: string | null, reason: EndReason): Promise<readonly string[]>
 }
@@ -81,7 +86,7 @@ const sweepEvery = 64
 const sweepBatch = 256
 
 export function lifecycle(o: LifecycleOptions): Lifecycle {
-  const { store, credentials, policy, limit, now, emit } = o
+  const { store, endings, policy, limit, now, emit } = o
   let beginnings = 0
 
   async function begin(beginning: Beginning): Promise<Begun> {
@@ -101,12 +106,13 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
   }
 
   async function write(
-    { userId, old, take }: Beginning,
+    { userId, old, take, credentials }: Beginning,
     at: number,
     livesMs = Infinity,
     others: readonly SessionRecord[] = [],
   ) {
-    const { id, token, kept } = await credentials.issue(o.random)
+    const issued = await credentials.issue(o.random)
+    const { id, kept } = issued
     const { identity, data } = take(old)
     // The newest of them all, also where the clocks of two machines differ: else the limit would end it at once.
     const createdAt = Math.max(at, ...others.map((other) => Math.min(other.createdAt + 1, at + skewMs)))
@@ -123,40 +129,52 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
       version: 1,
     }
     if (!(await store.put(record, null))) throw new ConflictError(1)
-    return { record, token }
+    return { record, issued }
   }
 
-  async function complete(beginning: Beginning, { record, token }: Omit<Begun, 'unsettled'>): Promise<Begun> {
-    const begun = await orUndo(record, takeOver(beginning, record))
+  async function complete(
+    beginning: Beginning,
+    { record: fresh, issued }: { record: SessionRecord; issued: Issued },
+  ): Promise<Begun> {
+    // Made before `old` ends, since making them may fail: a signed token needs its key.
+    const early = await orUndo(fresh, Promise.resolve(issued.tokens(fresh)))
+    const { record, unsettled } = await orUndo(fresh, takeOver(beginning, fresh))
     emit({ type: 'started', id: record.id, userId: record.userId })
-    return { token, ...begun }
+    return { record, tokens: record === fresh ? early : await issued.tokens(record), unsettled }
   }
 
   async function takeOver(
     { old, take, checkDeliverable }: Beginning,
     fresh: SessionRecord,
-  ): Promise<Omit<Begun, 'token'>> {
+  ): Promise<Omit<Begun, 'tokens'>> {
     checkDeliverable()
     let record = fresh
     let last = old
-    while (last !== null) {
-      try {
-        // An expired record is a conditional delete: who wrote meanwhile makes it fail, who writes later finds nothing.
-        if (await store.put({ ...last, expiresAt: 0, version: last.version + 1 }, last.version)) break
-      } catch (error) {
-        // If `old` did end, `record` is all that is left of it.
-        if (outcomeUnknown(error)) return { record, unsettled: error }
-        throw error
+    /** Whether `old` may have ended: then `record` is all that is left of it, whatever fails. */
+    let mayBeGone = false
+    try {
+      if (old !== null) {
+        mayBeGone = endings.announces
+        await endings.announce([old.id], 'replaced')
       }
-      // A failure from here on finds `old` alive, with what was written meanwhile: the new one is undone.
-      last = await store.get(last.id)
-      const { identity, data } = take(last)
-      const replaces = replacedBy(fresh.userId, old)
-      record = await change(record, async () => ({ identity: encodeIdentity({ ...identity, replaces }), data }))
+      while (last !== null) {
+        // An expired record is a conditional delete: who wrote meanwhile makes it fail, who writes later finds nothing.
+        const ended = store.put({ ...last, expiresAt: 0, version: last.version + 1 }, last.version)
+        ended.catch((error: unknown) => (mayBeGone ||= outcomeUnknown(error)))
+        if (await ended) break
+        last = await store.get(last.id)
+        const { identity, data } = take(last)
+        const replaces = replacedBy(fresh.userId, old)
+        record = await change(record, async () => ({ identity: encodeIdentity({ ...identity, replaces }), data }))
+      }
+      mayBeGone = true
+      if (old !== null && last !== null) emit({ type: 'ended', ids: [old.id], userId: old.userId, reason: 'replaced' })
+      const expiresAt = policy.expiresAt(record.createdAt, record.seenAt, remembered(record))
+      if (record.expiresAt !== expiresAt) record = await change(record, async () => ({ expiresAt }))
+    } catch (error) {
+      if (old !== null && mayBeGone && error instanceof StoreUnavailableError) return { record, unsettled: error }
+      throw error
     }
-    if (old !== null && last !== null) emit({ type: 'ended', ids: [old.id], userId: old.userId, reason: 'replaced' })
-    const expiresAt = policy.expiresAt(record.createdAt, record.seenAt, remembered(record))
-    if (record.expiresAt !== expiresAt) record = await change(record, async () => ({ expiresAt }))
     return { record, unsettled: null }
   }
 
@@ -226,7 +244,7 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
 
   async function end(ids: readonly string[], userId: string | null, reason: EndReason): Promise<readonly string[]> {
     if (ids.length === 0) return []
-    const ended = await store.delete(ids)
+    const ended = await endings.end(ids, reason)
     if (ended.length > 0) emit({ type: 'ended', ids: ended, userId, reason })
     return ended
   }
@@ -236,7 +254,7 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
     o.sweepable.sweep(sweepBatch).catch((cause: unknown) => emit({ type: 'sweep-failed', cause }))
   }
 
-  return { begin, change, end }
+  return { begin, change, read, end }
 }
 
 /** Of the same user: a guest's counts against no limit. */

@@ -15,6 +15,9 @@ export interface Limits {
  */
 export type Lifetime = 'aal1' | 'aal2' | 'aal3' | (Limits & { readonly remember?: Limits | undefined })
 
+/** What of a record the limits speak of. */
+type Times = Pick<SessionRecord, 'createdAt' | 'seenAt' | 'expiresAt'>
+
 export interface Policy {
   /** Whether sessions may be remembered at all. */
   readonly remembers: boolean
@@ -23,9 +26,9 @@ export interface Policy {
   /** When a session used at `now` expires: the idle end, never later than the absolute one. */
   expiresAt(createdAt: number, now: number, remembered: boolean): number
   /** False at either end and after it. `remembered` is asked only when it matters. */
-  live(record: SessionRecord, now: number, remembered: () => boolean): boolean
+  live(record: Times, now: number, remembered: () => boolean): boolean
   /** Whether a tenth of the idle time has passed since the last extension. */
-  touchDue(record: SessionRecord, now: number, remembered: () => boolean): boolean
+  touchDue(record: Times, now: number, remembered: () => boolean): boolean
 }
 
 const presets: Record<string, Limits> = {

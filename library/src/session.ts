@@ -1,4 +1,5 @@
 // What a handler holds: who it is, what it may do, what it holds.
+import type { Tokens } from './credentials/credentials.ts'
 import type { Device } from './device.ts'
 import type { RefusedReason } from './events.ts'
 import type { Duration } from './internal/duration.ts'
@@ -22,7 +23,7 @@ export interface Session<Data> {
   readonly amr: readonly string[]
   /** Assurance reached; `null` when not stated. */
   readonly acr: string | null
-  /** From where it was started; `null` without a session. */
+  /** From where it was started; `null` without a session, and where a signed token is all that is known of it. */
   readonly device: Device | null
   /** The client of the session service that started it. */
   readonly client: string | null
@@ -57,7 +58,7 @@ export interface Session<Data> {
    *
    * `LimitError` when the limit refuses, `CredentialError` when the response has begun. In both cases nothing changed.
    */
-  signIn(userId: string, o?: SignInOptions<Data>): Promise<{ token: string }>
+  signIn(userId: string, o?: SignInOptions<Data>): Promise<Tokens>
   /** Ends the session everywhere. What this object does afterwards begins anew only through `signIn`. */
   end(): Promise<void>
 }

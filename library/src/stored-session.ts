@@ -1,7 +1,8 @@
 // The session of one request, on a store.
+import type { Credentials, KnownSession, Tokens } from './credentials/credentials.ts'
 import { noData, pick, type Sections } from './data.ts'
 import { describe, parseUserAgent, type Device } from './device.ts'
-import { AccessError, ConfigError, CredentialError, SessionGoneError } from './errors.ts'
+import { AccessError, ConfigError, CredentialError, DataError, SessionGoneError } from './errors.ts'
 import type { RefusedReason, SessionEvent } from './events.ts'
 import { decodeIdentity, remembered, type Identity } from './identity.ts'
 import { milliseconds, type Duration } from './internal/duration.ts'
@@ -10,11 +11,13 @@ import type { Policy } from './policy.ts'
 import type { Grants } from './roles.ts'
 import type { Requirement, Session, SignInOptions } from './session.ts'
 import type { SessionRecord } from './store.ts'
-import type { Exchange, Transport } from './transport/transport.ts'
+import type { Exchange, HeaderOf, Transport } from './transport/transport.ts'
 
 /** What a session works with; one for all sessions of a `Sessions`. */
 export interface SessionContext {
   readonly lifecycle: Lifecycle
+  /** The kind by which a session's own `credential` was kept; that of new sessions for `null`. */
+  readonly kindOf: (record: SessionRecord | null) => Credentials
   readonly sections: Sections
   readonly policy: Policy
   readonly grants: Grants
@@ -33,7 +36,7 @@ export class StoredSession<Data> implements Session<Data> {
   readonly refused: RefusedReason | null
   readonly #context: SessionContext
   readonly #reply: Reply | null
-  #record: SessionRecord | null
+  #record: KnownSession | null
   #identity: Identity | null = null
   #ended = false
   /** A write under way that makes `#record` newer. */
@@ -41,7 +44,7 @@ export class StoredSession<Data> implements Session<Data> {
 
   constructor(
     context: SessionContext,
-    record: SessionRecord | null,
+    record: KnownSession | null,
     reply: Reply | null,
     refused: RefusedReason | null,
   ) {
@@ -120,8 +123,18 @@ export class StoredSession<Data> implements Session<Data> {
     return new AccessError(code, message)
   }
 
-  read<K extends keyof Data & string>(section: K): Promise<Data[K]> {
-    return this.#context.sections.read(this.#record?.data ?? noData, section) as Promise<Data[K]>
+  async read<K extends keyof Data & string>(section: K): Promise<Data[K]> {
+    const record = await this.#whole()
+    return this.#context.sections.read(record?.data ?? noData, section) as Promise<Data[K]>
+  }
+
+  /** With its data, for which the store is asked where only the identity is known. `SessionGoneError` when it is not there any more. */
+  async #whole(): Promise<SessionRecord | null> {
+    const known = this.#record
+    if (known === null || isWhole(known)) return known
+    const record = await this.#context.lifecycle.read(known.id)
+    this.#renew(record)
+    return record
   }
 
   async update<K extends keyof Data & string>(
@@ -140,8 +153,9 @@ export class StoredSession<Data> implements Session<Data> {
       }
     }
     const { lifecycle, policy, now } = this.#context
+    if (this.#context.kindOf(null).reissue !== null) this.#checkDeliverable()
     let value: unknown
-    const changed = await lifecycle.change(this.#record, async (current) => {
+    const changed = await lifecycle.change((await this.#whole())!, async (current) => {
       const made = await this.#make(current.data, section, fn)
       value = made.value
       const at = now()
@@ -149,6 +163,7 @@ export class StoredSession<Data> implements Session<Data> {
       if (!policy.live(current, at, () => remembered(current))) throw new SessionGoneError('the session has expired')
       return { data: made.data, seenAt: at, expiresAt: policy.expiresAt(current.createdAt, at, remembered(current)) }
     })
+    await this.#reissue(changed)
     this.#renew(changed)
     return value as Data[K]
   }
@@ -168,23 +183,26 @@ export class StoredSession<Data> implements Session<Data> {
 
   async #beginGuest(data: string): Promise<void> {
     const identity = { ...nobody, device: this.#deviceNow() }
-    await this.#begin(null, () => ({ identity, data }))
+    await this.#begin(null, null, () => ({ identity, data }))
   }
 
-  async signIn(userId: string, o: SignInOptions<Data> = {}): Promise<{ token: string }> {
+  async signIn(userId: string, o: SignInOptions<Data> = {}): Promise<Tokens> {
     checkUserId(userId)
     for (let write; (write = this.#underWay()) !== null;) await write
     this.#checkDeliverable()
     return this.#pend(this.#beginUser(userId, o))
   }
 
-  async #beginUser(userId: string, o: SignInOptions<Data>): Promise<{ token: string }> {
+  async #beginUser(userId: string, o: SignInOptions<Data>): Promise<Tokens> {
     const { policy, emit } = this.#context
-    const old = this.#record
+    const old = await this.#whole().catch((error: unknown) => {
+      if (error instanceof SessionGoneError && this.#record?.userId !== userId) return null
+      throw error
+    })
     const again = old?.userId === userId
     const device = this.#deviceNow()
     const carry = o.carry ?? (old === null || old.userId === null || again ? null : [])
-    const { id, token } = await this.#begin(userId, (last) => {
+    const { id, tokens } = await this.#begin(userId, old, (last) => {
       // Who was signed out everywhere meanwhile does not sign in again by a request that was under way.
       if (again && last === null) throw new SessionGoneError('the session was ended meanwhile; sign in anew')
       return {
@@ -194,17 +212,18 @@ export class StoredSession<Data> implements Session<Data> {
       }
     })
     emit({ type: 'signed-in', id, userId, replaced: old?.id ?? null })
-    return { token }
+    return tokens
   }
 
-  async #begin(userId: string | null, take: Take): Promise<{ id: string; token: string }> {
-    const { lifecycle } = this.#context
+  async #begin(userId: string | null, old: SessionRecord | null, take: Take): Promise<{ id: string; tokens: Tokens }> {
+    const { lifecycle, kindOf } = this.#context
     const checkDeliverable = () => this.#checkDeliverable()
-    const { record, token, unsettled } = await lifecycle.begin({ userId, old: this.#record, take, checkDeliverable })
-    this.#adopt(record, token)
+    const credentials = kindOf(old)
+    const { record, tokens, unsettled } = await lifecycle.begin({ userId, credentials, old, take, checkDeliverable })
+    this.adopt(record, tokens)
     // The client has the new credential, since the old one may be dead; but what was asked for is not sure to hold.
     if (unsettled !== null) throw unsettled
-    return { id: record.id, token }
+    return { id: record.id, tokens }
   }
 
   async end(): Promise<void> {
@@ -218,7 +237,9 @@ export class StoredSession<Data> implements Session<Data> {
     this.#record = null
     this.#identity = null
     this.#ended = true
-    if (this.#reply !== null && !this.#reply.exchange.headersSent) this.#send(this.#reply.transport.clear())
+    if (this.#reply === null || this.#reply.exchange.headersSent) return
+    const { transport } = this.#reply
+    for (const one of [transport, transport.refresh]) if (one !== null) this.#send(one, one.clear(this.#header))
   }
 
   /** Extends the idle end in the background. Losing the race to another writer is success: that one extended it too. */
@@ -228,6 +249,18 @@ export class StoredSession<Data> implements Session<Data> {
         if (touched !== null) this.#renew(touched)
       }),
     ).catch((cause: unknown) => this.#context.emit({ type: 'touch-failed', id: this.id!, cause }))
+  }
+
+  /** Extends the idle end where the session itself is in the client's hands. Too late for that is no harm: the next request does it. */
+  async extend(): Promise<void> {
+    const { policy, now } = this.#context
+    if (this.#reply === null || this.#reply.exchange.headersSent) return
+    const record = (await this.#whole())!
+    const at = now()
+    const expiresAt = policy.expiresAt(record.createdAt, at, remembered(record))
+    const extended = { ...record, seenAt: at, expiresAt, version: record.version + 1 }
+    await this.#reissue(extended)
+    this.#renew(extended)
   }
 
   /** Resolves when the write that is under way has settled; `null` when there is none. */
@@ -249,21 +282,45 @@ export class StoredSession<Data> implements Session<Data> {
     this.#identity = null
   }
 
-  #adopt(record: SessionRecord, token: string): void {
+  /** The session is this one from now on, and the client gets its tokens. */
+  adopt(record: SessionRecord, tokens: Tokens): void {
     this.#record = record
     this.#identity = null
     this.#ended = false
+    this.#hand(record, tokens)
+  }
+
+  /** Where the session itself is in the client's hands, each change gives it a new one. */
+  async #reissue(record: SessionRecord): Promise<void> {
+    const { reissue } = this.#context.kindOf(record)
+    if (reissue !== null) this.#hand(record, await reissue(record))
+  }
+
+  #hand(record: SessionRecord, { token, refreshToken }: Tokens): void {
+    if (this.#reply === null) return
+    const { transport } = this.#reply
     const { policy, now } = this.#context
     const remember = remembered(record)
     const maxAgeMs = remember ? policy.endsAt(record.createdAt, true) - now() : null
-    this.#send(this.#reply?.transport.attach(token, maxAgeMs) ?? null)
+    this.#send(transport, transport.attach(token, maxAgeMs, this.#header))
+    const { refresh } = transport
+    if (refreshToken !== null && refresh !== null)
+      this.#send(refresh, refresh.attach(refreshToken, maxAgeMs, this.#header))
   }
 
-  #send(line: string | null): void {
-    if (line === null || this.#reply === null) return
+  /** Of the request. */
+  get #header(): HeaderOf {
+    return (name) => this.#reply?.exchange.header(name) ?? null
+  }
+
+  #send({ reads }: Transport, lines: readonly string[] | null): void {
+    if (lines === null) {
+      throw new DataError('data-too-large', 'cookie', 'the session does not fit into cookies; keep less in its data')
+    }
+    if (this.#reply === null || lines.length === 0) return
     this.#checkDeliverable()
-    this.#reply.exchange.setCookie(line)
-    this.#reply.exchange.dependsOn(this.#reply.transport.reads)
+    for (const line of lines) this.#reply.exchange.setCookie(line)
+    this.#reply.exchange.dependsOn(reads)
   }
 
   /** Checked before anything is written: a credential nobody receives would sign the user out. */
@@ -282,6 +339,10 @@ export class StoredSession<Data> implements Session<Data> {
     const { browser, system } = parseUserAgent(exchange.header('user-agent'))
     return describe(browser, system, exchange.address)
   }
+}
+
+function isWhole(known: KnownSession): known is SessionRecord {
+  return known.data !== null
 }
 
 export const nobody: Identity = {

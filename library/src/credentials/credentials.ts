@@ -70,6 +70,10 @@ export interface Credentials {
   keeps(kept: string): boolean
   /** `null` where a token lives as long as its session. */
   readonly refresh: Refresh | null
+  /** A token for the session as it is now, where the session itself is in the token; `null` where it is not. */
+  readonly reissue: ((record: SessionRecord) => Tokens | Promise<Tokens>) | null
+  /** Told by the feed that the set of signing keys changed. */
+  keysChanged?(): void
 }
 
 /** Whether `text` has the form of a session's id. What has not is looked for in no store. */

@@ -1,26 +1,42 @@
 // Opaque credentials: `id.secret`, of which the store has the id and SHA-256 of the secret.
 import { base64url, sha256 } from '#crypto'
-import type { Credentials } from './credentials.ts'
+import type { Credentials, Issued, Tokens } from './credentials.ts'
 
 const form = /^[\w-]{22}\.[\w-]{43}$/
-const idForm = /^[\w-]{22}$/
+const keptForm = /^[\w-]{43}$/
 
 /** 128 random bits of id, 256 of secret. A dump of the store opens nothing. */
 export function opaqueCredentials(): Credentials {
   return {
+    kind: 'opaque',
+    refresh: null,
+    reissue: null,
+    keeps: (kept) => keptForm.test(kept),
     async issue(random) {
       const id = base64url(random(16))
       const secret = base64url(random(32))
-      return { id, token: `${id}.${secret}`, kept: await sha256(secret) }
+      const given: Tokens = { token: `${id}.${secret}`, refreshToken: null, expiresInMs: null }
+      return { id, kept: await sha256(secret), tokens: () => given } satisfies Issued & { id: string }
     },
-    read(token) {
-      return typeof token === 'string' && form.test(token) ? { id: token.slice(0, 22), secret: token.slice(23) } : null
+    present(token) {
+      return form.test(token) ? new Reference(token) : null
     },
-    isId: (text) => typeof text === 'string' && idForm.test(text),
-    matches(claim, kept) {
-      const hash = sha256(claim.secret)
-      return typeof hash === 'string' ? equal(hash, kept) : hash.then((digest) => equal(digest, kept))
-    },
+  }
+}
+
+class Reference {
+  readonly kind = 'reference'
+  readonly #token: string
+
+  constructor(token: string) {
+    this.#token = token
+  }
+  get id(): string {
+    return this.#token.slice(0, 22)
+  }
+  matches(kept: string): boolean | Promise<boolean> {
+    const hash = sha256(this.#token.slice(23))
+    return typeof hash === 'string' ? equal(hash, kept) : hash.then((digest) => equal(digest, kept))
   }
 }
 

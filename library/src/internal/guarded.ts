@@ -1,8 +1,8 @@
 // A store whose calls end in time, fail fast during an outage and settle a write whose answer was lost.
-import { ConfigError, StoreUnavailableError } from '../errors.ts'
+import { StoreUnavailableError } from '../errors.ts'
 import type { SessionRecord, Store } from '../store.ts'
-import { breaker, type Breaker } from './breaker.ts'
-import { deadline, DeadlineExceeded } from './deadline.ts'
+import { breaker } from './breaker.ts'
+import { guardedCall, reconnected, worthAnotherTry } from './guarded-call.ts'
 
 export interface GuardOptions {
   readonly deadlineMs: number
@@ -13,7 +13,7 @@ export interface GuardOptions {
 
 /** Every rejection of the result is a `StoreUnavailableError`, or the `ConfigError` of a store that can't be used at all. */
 export function guarded(store: Store, { deadlineMs, now, changed }: GuardOptions): Store {
-  const inTime = deadline(deadlineMs)
+  const attempt = guardedCall('store', deadlineMs)
   let open = 0
   const circuitChanged = (cause: unknown) => {
     // Down when the first of the two opens, up when both are closed.
@@ -22,24 +22,6 @@ export function guarded(store: Store, { deadlineMs, now, changed }: GuardOptions
   // Apart, since an engine that refuses writes (out of memory, read-only) may still answer reads.
   const reads = breaker(now, circuitChanged)
   const writes = breaker(now, circuitChanged)
-
-  /** Only calls that may be made twice get two attempts. */
-  async function attempt<T>(circuit: Breaker, call: (signal: AbortSignal) => Promise<T>, attempts: 1 | 2): Promise<T> {
-    const entered = circuit.enter()
-    try {
-      const value = await inTime(call)
-      circuit.succeeded()
-      return value
-    } catch (cause) {
-      if (cause instanceof ConfigError) throw cause
-      circuit.failed(cause, cause instanceof DeadlineExceeded ? null : entered)
-      if (attempts === 2 && worthAnotherTry(cause)) {
-        await reconnected()
-        return attempt(circuit, call, 1)
-      }
-      throw new StoreUnavailableError(reason(cause), deadlineMs, cause)
-    }
-  }
 
   const read = (id: string) => attempt(reads, (signal) => store.get(id, { signal }), 1)
 
@@ -70,22 +52,6 @@ export function guarded(store: Store, { deadlineMs, now, changed }: GuardOptions
 /** Whether a write may or may not have happened. An open circuit has no cause: nothing was sent. */
 export function outcomeUnknown(error: unknown): error is StoreUnavailableError {
   return error instanceof StoreUnavailableError && error.cause !== undefined
-}
-
-/** Engines reject what is in flight when they find a new primary; waiting out a second deadline helps nobody. */
-function worthAnotherTry(cause: unknown): boolean {
-  return !(cause instanceof DeadlineExceeded)
-}
-
-/** What an engine's client rejects at once it can often do again as soon as it has connected anew. */
-function reconnected(): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, 25)
-  })
-}
-
-function reason(cause: unknown): string {
-  return cause instanceof DeadlineExceeded ? `the store gave ${cause.message}` : 'the store failed'
 }
 
 /** The same version with the same content was written by us. */

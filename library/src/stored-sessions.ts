@@ -1,0 +1,321 @@
+// Sessions on a store: the one place where transport, credential, store, feed, policy and session meet.
+import { isSessionId, type Credentials, type KnownSession } from './credentials/credentials.ts'
+import { refuseCrossSite, isSafe } from './cross-site.ts'
+import { sections, type DataOf, type Schemas } from './data.ts'
+import { describe, parseUserAgent } from './device.ts'
+import { endings } from './endings.ts'
+import { ConfigError, ConflictError, CredentialError, SessionGoneError } from './errors.ts'
+import type { RefusedReason, SessionEvent } from './events.ts'
+import { decodeIdentity, encodeIdentity, remembered } from './identity.ts'
+import { milliseconds } from './internal/duration.ts'
+import { elapsedClock } from './internal/elapsed.ts'
+import { guarded } from './internal/guarded.ts'
+import { noStore } from './internal/no-store.ts'
+import { lifecycle, type Change } from './lifecycle.ts'
+import { checkOptions, checkOrigin, type Parts, type SessionsOptions } from './options.ts'
+import { policy } from './policy.ts'
+import { refreshing } from './refreshing.ts'
+import { grants } from './roles.ts'
+import type { Session } from './session.ts'
+import type { Sessions } from './sessions.ts'
+import type { SessionRecord, SweepableStore } from './store.ts'
+import { checkUserId, identityOf, nobody, StoredSession, type Reply, type SessionContext } from './stored-session.ts'
+import { duplicate, type Exchange } from './transport/transport.ts'
+import { verification } from './verification.ts'
+import { watching } from './watching.ts'
+
+export function storedSessions<S extends Schemas>(
+  o: Omit<SessionsOptions<S>, keyof Parts> & Parts,
+): Sessions<DataOf<S>> {
+  type Data = DataOf<S>
+  checkOptions(o)
+  const { now = Date.now, elapsed = elapsedClock(), random = randomBytes, feed = null } = o
+  const kinds = [o.credentials].flat()
+  const transports = [o.transport].flat()
+  const trusted = new Set((o.trustedOrigins ?? []).map(checkOrigin))
+  const emit = observed(o.onEvent)
+  const storeless = o.store === undefined
+
+  const deadlineMs = milliseconds('deadline', o.deadline ?? '500ms')
+  if (deadlineMs > 60_000) throw new ConfigError('deadline: at most 60s; requests wait for it')
+  const maxStalenessMs = milliseconds('maxStaleness', o.maxStaleness ?? '1s')
+  if (maxStalenessMs < 500) throw new ConfigError('maxStaleness: at least 500ms; reading the feed takes that long')
+  const store = guarded(o.store ?? noStore, {
+    deadlineMs,
+    now,
+    changed: (cause) => emit(cause === null ? { type: 'store-up' } : { type: 'store-down', cause }),
+  })
+  const rules = policy(o.lifetime ?? { idle: '30m', absolute: '12h' })
+  const sweepable = o.store !== undefined && 'sweep' in o.store ? (o.store as SweepableStore) : null
+  const limit = o.limit ?? null
+  const verifier =
+    feed === null
+      ? null
+      : o.verifier({
+          feed,
+          maxStalenessMs,
+          maxEntries: o.cache?.maxEntries ?? 100_000,
+          maxBytes: o.cache?.maxBytes ?? 67_108_864,
+          maxEndings: o.cache?.maxEndings ?? 100_000,
+          now: elapsed,
+          changed: (cause) => emit(cause === null ? { type: 'feed-up' } : { type: 'feed-down', cause }),
+          gap: () => emit({ type: 'feed-gap', republished: ends.repeat() }),
+          keysChanged: () => kinds.forEach((kind) => kind.keysChanged?.()),
+        })
+  const watchers = watching({
+    verifier,
+    everyMs: maxStalenessMs,
+    now,
+    read: async (id) => (storeless ? undefined : live(await store.get(id))),
+  })
+  const ends = endings({
+    store,
+    feed,
+    deadlineMs,
+    maxStalenessMs,
+    now,
+    elapsed,
+    published(notice) {
+      if (verifier !== null) verifier.note(notice)
+      else if (notice.kind === 'ended') watchers.ended(notice.ids)
+    },
+  })
+  const life = lifecycle({ store, sweepable, endings: ends, policy: rules, limit, now, random, emit })
+  const verify = verification({
+    store,
+    storeless,
+    kinds,
+    verifier,
+    policy: rules,
+    maxStalenessMs,
+    whenStale: o.whenStale ?? 'ask-store',
+    whenStoreIsDown: o.whenStoreIsDown ?? 'refuse',
+    now,
+    emit,
+  })
+  const refreshed = refreshing({ store, kinds, lifecycle: life, verifier, policy: rules, now, random, emit })
+  const parts = sections(o.data, o.maxDataBytes ?? 65_536)
+  const context: SessionContext = {
+    lifecycle: life,
+    kindOf: (record) => kinds.find((kind) => record !== null && kind.keeps(record.credential)) ?? kinds[0]!,
+    sections: parts,
+    policy: rules,
+    grants: grants(o.roles ?? {}),
+    now,
+    emit,
+  }
+  /** Sessions that are being extended. */
+  const touching = new Set<string>()
+
+  function live(record: SessionRecord | null): SessionRecord | null {
+    return record !== null && rules.live(record, now(), () => remembered(record)) ? record : null
+  }
+
+  /** The credential of a request, and where a new one would go. Throws when the request may not change anything. */
+  function arrived(exchange: Exchange): { token: string | null | typeof duplicate; reply: Reply } {
+    const header = (name: string) => exchange.header(name)
+    let transport = transports[0]!
+    let token: string | null | typeof duplicate = null
+    for (const candidate of transports) {
+      const extracted = candidate.extract(header)
+      if (extracted === null) continue
+      if (token === null) transport = candidate
+      token = token === null ? extracted : duplicate
+    }
+    // Without a credential it is the first transport's: a sign-in would hand one out by it (login CSRF).
+    if (transport.ambient && !isSafe(exchange.method)) refuseCrossSite(header, token !== null, trusted)
+    return { token, reply: { exchange, transport } }
+  }
+
+  /** The hot path: one function, so that a request waits for one promise beside the store's. */
+  async function open(from: Exchange | string): Promise<Session<Data>> {
+    const { token, reply } = typeof from === 'string' ? { token: from, reply: null } : arrived(from)
+    if (token === null) return new StoredSession<Data>(context, null, reply, null)
+    if (token === duplicate) return refuse('duplicate', null, reply)
+    const pending = verify(token)
+    const outcome = pending instanceof Promise ? await pending : pending
+    if ('refused' in outcome) return refuse(outcome.refused, outcome.id, reply)
+    const { known, proof } = outcome
+    const session = new StoredSession<Data>(context, known, reply, null)
+    reply?.exchange.dependsOn(reply.transport.reads)
+    // A session by signed token is extended by its refreshes.
+    if (proof && known.data === null) return session
+    const at = now()
+    if (!rules.touchDue(known, at, () => remembered(known))) return session
+    if (proof) await session.extend()
+    else if (!touching.has(known.id)) session.touch(touch(known, at))
+    return session
+  }
+
+  function refuse(reason: RefusedReason, id: string | null, reply: Reply | null): Session<Data> {
+    emit({ type: 'refused', id, reason })
+    return new StoredSession<Data>(context, null, reply, reason)
+  }
+
+  /** `known` may have been cached: another process may have extended the session since. */
+  async function touch(known: KnownSession, at: number): Promise<SessionRecord | null> {
+    const { id, data } = known
+    touching.add(id)
+    try {
+      const record = data !== null ? { ...known, data } : await store.get(id)
+      if (record === null) {
+        verifier?.renew(id, null)
+        return null
+      }
+      let touched = record
+      if (rules.touchDue(record, at, () => remembered(record))) {
+        const expiresAt = rules.expiresAt(record.createdAt, at, remembered(record))
+        touched = { ...record, seenAt: at, expiresAt, version: record.version + 1 }
+        if (!(await store.put(touched, record.version))) return null
+      }
+      verifier?.renew(id, touched)
+      return touched
+    } finally {
+      touching.delete(id)
+    }
+  }
+
+  return {
+    open,
+
+    async start(userId, options = {}) {
+      if (userId !== null) checkUserId(userId)
+      const { browser, system } = parseUserAgent(options.userAgent ?? null)
+      const device = describe(browser, system, options.address ?? null)
+      const identity = identityOf(rules, options, { ...nobody, client: options.client ?? null }, device)
+      const data = await parts.compose(options.data ?? {})
+      const take = () => ({ identity, data })
+      const credentials = kindNamed(kinds, options.credential)
+      const { record, tokens } = await life.begin({ userId, credentials, old: null, take, checkDeliverable: () => {} })
+      if (userId !== null) emit({ type: 'signed-in', id: record.id, userId, replaced: null })
+      return { session: new StoredSession<Data>(context, record, null, null), ...tokens }
+    },
+
+    async refresh(from) {
+      let token: string | null | typeof duplicate = typeof from === 'string' ? from : null
+      let reply: Reply | null = null
+      if (typeof from !== 'string') {
+        const header = (name: string) => from.header(name)
+        const transport = transports.find(({ refresh }) => (refresh?.extract(header) ?? null) !== null)
+        if (transport === undefined)
+          return { session: new StoredSession<Data>(context, null, null, null), tokens: null }
+        // Whatever the method: it changes something.
+        if (transport.ambient) refuseCrossSite(header, true, trusted)
+        if (from.headersSent)
+          throw new CredentialError('undeliverable', 'the response has begun: refresh before answering')
+        token = transport.refresh!.extract(header)
+        reply = { exchange: from, transport }
+      }
+      if (token === null || token === duplicate) return { session: refuse('duplicate', null, reply), tokens: null }
+      const outcome = await refreshed(token)
+      if ('refused' in outcome) return { session: refuse(outcome.refused, outcome.id, reply), tokens: null }
+      const session = new StoredSession<Data>(context, outcome.record, reply, null)
+      session.adopt(outcome.record, outcome.tokens)
+      return { session, tokens: outcome.tokens }
+    },
+
+    async get(id) {
+      const record = isSessionId(id) && verifier?.ended(id) !== true ? live(await store.get(id)) : null
+      return record === null ? null : new StoredSession<Data>(context, record, null, null)
+    },
+
+    async list(userId, { current = null } = {}) {
+      checkUserId(userId)
+      const records = await store.listByUser(userId)
+      return records
+        .filter((record) => live(record) !== null && verifier?.ended(record.id) !== true)
+        .map(({ id, identity, createdAt, seenAt, expiresAt }) => {
+          const { device, amr } = decodeIdentity(identity)
+          return { id, current: id === current, device, amr, createdAt, seenAt, expiresAt }
+        })
+    },
+
+    async end(id, { settled = false } = {}) {
+      if (!isSessionId(id)) return false
+      const ended = await life.end([id], null, 'ended')
+      if (settled) await ends.settled()
+      return ended.length > 0
+    },
+
+    async endUser(userId, { except = null, settled = false } = {}) {
+      checkUserId(userId)
+      const ids = (await store.listByUser(userId)).map(({ id }) => id).filter((id) => id !== except)
+      const ended = await life.end(ids, userId, 'ended')
+      if (settled) await ends.settled()
+      return ended.length
+    },
+
+    async setRoles(userId, roles) {
+      checkUserId(userId)
+      const changed = new Set<string>()
+      for (let vanished = true, attempt = 1; vanished; attempt++) {
+        if (attempt > 10) throw new ConflictError(attempt)
+        const records = await store.listByUser(userId)
+        const written = await Promise.all(
+          records.map(async (record) => {
+            const renewed = await life.change(record, withRoles(roles)).catch(unlessGone)
+            if (renewed !== null) await ends.changed(renewed.id, renewed.epoch)
+            return renewed
+          }),
+        )
+        for (const record of written) if (record !== null) changed.add(record.id)
+        // One that was replaced meanwhile may have handed its old roles on to a session that was not yet listed.
+        vanished = written.includes(null)
+      }
+      for (const id of changed) emit({ type: 'roles-changed', id, userId, roles })
+      return changed.size
+    },
+
+    watch({ id, expiresAt }, onEnded) {
+      return id === null || expiresAt === null ? () => {} : watchers.watch(id, expiresAt, onEnded)
+    },
+
+    status: () => verifier?.status ?? null,
+
+    close() {
+      verifier?.close()
+      watchers.close()
+      ends.close()
+    },
+  }
+}
+
+function kindNamed(kinds: readonly Credentials[], name: Credentials['kind'] | undefined): Credentials {
+  const found = name === undefined ? kinds[0] : kinds.find(({ kind }) => kind === name)
+  if (found === undefined) throw new ConfigError(`credential: '${name}' is not among the kinds in 'credentials'`)
+  return found
+}
+
+function withRoles(roles: readonly string[]): (current: SessionRecord) => Promise<Change> {
+  return async (current) => ({
+    identity: encodeIdentity({ ...decodeIdentity(current.identity), roles }),
+    epoch: current.epoch + 1,
+  })
+}
+
+function unlessGone(error: unknown): null {
+  if (error instanceof SessionGoneError) return null
+  throw error
+}
+
+function randomBytes(bytes: number): Uint8Array {
+  return crypto.getRandomValues(new Uint8Array(bytes))
+}
+
+/** An observer that throws must not change what it observes. */
+function observed(onEvent: ((event: SessionEvent) => void) | undefined): (event: SessionEvent) => void {
+  if (onEvent === undefined) return () => {}
+  return (event) => {
+    try {
+      // A function that returns a promise is a `() => void` to TypeScript.
+      const result = onEvent(event) as unknown
+      if (result instanceof Promise) result.catch(failed)
+    } catch (error) {
+      failed(error)
+    }
+  }
+}
+
+function failed(error: unknown): void {
+  console.error('holdfast: onEvent threw', error)
+}

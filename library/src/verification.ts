@@ -1,0 +1,140 @@
+// From a credential to the session it opens: by the cache, by its own proof, or by asking the store.
+import type { Credentials, Presented } from './credentials/credentials.ts'
+import { StoreUnavailableError } from './errors.ts'
+import type { RefusedReason, SessionEvent } from './events.ts'
+import { remembered } from './identity.ts'
+import type { Policy } from './policy.ts'
+import type { Store } from './store.ts'
+import type { Verified, Verifier } from './verify/verify.ts'
+
+/**
+ * What is done while the view of endings is older than `maxStaleness`: `ask-store` at each request; `refuse` everyone with a 503;
+ * `trust-signed` tokens until they expire, each time with an event, and ask the store for the others.
+ */
+export type WhenStale = 'ask-store' | 'refuse' | 'trust-signed'
+/** What is done with signed tokens while the store can't be asked: `refuse` with a 503, or `trust-signed` until they expire. */
+export type WhenStoreIsDown = 'refuse' | 'trust-signed'
+
+export interface VerificationOptions {
+  readonly store: Store
+  /** Whether there is a store at all. */
+  readonly storeless: boolean
+  readonly kinds: readonly Credentials[]
+  readonly verifier: Verifier | null
+  readonly policy: Policy
+  readonly maxStalenessMs: number
+  readonly whenStale: WhenStale
+  readonly whenStoreIsDown: WhenStoreIsDown
+  readonly now: () => number
+  readonly emit: (event: SessionEvent) => void
+}
+
+export interface Refusal {
+  readonly refused: RefusedReason
+  readonly id: string | null
+}
+
+export type Outcome = Verified | Refusal
+
+/** Rejects with `StoreUnavailableError` when it can't be known. At once for what is cached, on Node. */
+export type Verify = (token: string) => Outcome | Promise<Outcome>
+
+/** A look-up that races a change of roles finds the old ones, and the new ones when it looks again. */
+const looksAtMost = 3
+
+export function verification(o: VerificationOptions): Verify {
+  const { store, storeless, verifier, policy, now, emit } = o
+
+  function alive({ known, proof }: Verified, at: number): boolean {
+    // What a proof says of its end has the limits in it.
+    return proof ? at < known.expiresAt : policy.live(known, at, () => remembered(known))
+  }
+
+  /** Of a cached answer only a yes counts: that a session has idled out another process may know better. */
+  function stillAlive(found: Verified | null): Verified | null {
+    return found !== null && alive(found, now()) ? found : null
+  }
+
+  function present(token: string): Presented | Promise<Presented> {
+    for (const kind of o.kinds) {
+      const presented = kind.present(token, now())
+      if (presented !== null) return presented
+    }
+    return { kind: 'refused', reason: 'malformed', id: null }
+  }
+
+  async function examine(token: string): Promise<Outcome> {
+    const pending = present(token)
+    const presented = pending instanceof Promise ? await pending : pending
+    if (presented.kind === 'refused') return { refused: presented.reason, id: presented.id }
+    const isStale = verifier !== null && !verifier.fresh()
+    if (isStale && o.whenStale === 'refuse') throw tooOld()
+    return presented.kind === 'reference' ? byReference(presented) : byProof(presented, isStale)
+  }
+
+  async function byReference(presented: Extract<Presented, { kind: 'reference' }>): Promise<Outcome> {
+    const { id } = presented
+    const record = await store.get(id)
+    if (record === null) return { refused: verifier?.ended(id) === true ? 'ended' : 'unknown', id }
+    const matches = presented.matches(record.credential)
+    if (!(typeof matches === 'boolean' ? matches : await matches)) return { refused: 'mismatch', id }
+    const found = { known: record, proof: false }
+    return alive(found, now()) ? found : { refused: 'expired', id }
+  }
+
+  async function byProof(
+    { known, lifetimeMs }: Extract<Presented, { kind: 'proof' }>,
+    isStale: boolean,
+  ): Promise<Outcome> {
+    const { id, epoch } = known
+    const found = { known, proof: true }
+    if (verifier === null ? storeless : !isStale && (storeless || verifier.coversAll(lifetimeMs))) return found
+    if (isStale && o.whenStale === 'trust-signed') return trusted(found)
+    if (storeless) throw tooOld()
+    try {
+      const record = await store.get(id)
+      if (record === null) return { refused: 'ended', id }
+      if (record.epoch > epoch) return { refused: 'stale', id }
+      return alive({ known: record, proof: false }, now()) ? found : { refused: 'expired', id }
+    } catch (error) {
+      if (o.whenStoreIsDown === 'refuse' || !(error instanceof StoreUnavailableError)) throw error
+      return trusted(found)
+    }
+  }
+
+  function trusted(found: Verified): Verified {
+    const { id } = found.known
+    if (verifier?.ended(id) !== true) emit({ type: 'trusted-stale', id })
+    return found
+  }
+
+  function tooOld(): StoreUnavailableError {
+    return new StoreUnavailableError('the view of endings is too old to tell who may come in', o.maxStalenessMs)
+  }
+
+  async function anew(token: string, { once, judge, now: elapsed }: Verifier): Promise<Outcome> {
+    for (let look = 1; ; look++) {
+      const { result, shared } = await once(token, async () => {
+        const beganAt = elapsed()
+        return { beganAt, outcome: await examine(token) }
+      })
+      const { beganAt, outcome } = result
+      if ('refused' in outcome) return outcome
+      const judgement = await judge(token, beganAt, outcome)
+      if (judgement === 'good') return outcome
+      const { id } = outcome.known
+      if (judgement === 'ended') return { refused: 'ended', id }
+      // Somebody else's look-up may have begun before this request, and only a young view makes up for that.
+      if (judgement === 'unsure') return shared ? examine(token) : outcome
+      if (outcome.proof || look === looksAtMost) return { refused: 'stale', id }
+    }
+  }
+
+  return (token) => {
+    if (typeof token !== 'string') return { refused: 'malformed', id: null }
+    if (verifier === null) return examine(token)
+    const found = verifier.find(token)
+    if (found instanceof Promise) return found.then((late) => stillAlive(late) ?? anew(token, verifier))
+    return stillAlive(found) ?? anew(token, verifier)
+  }
+}

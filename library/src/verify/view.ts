@@ -1,0 +1,134 @@
+// The view of endings and changes that a process has by following a feed, and as of when it is complete.
+import type { Feed, FeedStep, Notice } from '../feed.ts'
+
+export interface ViewOptions {
+  readonly feed: Feed
+  readonly maxStalenessMs: number
+  readonly maxEndings: number
+  /** Elapsed time. */
+  readonly now: () => number
+  /** Hears of what a step or this process itself brought, after it was taken note of. */
+  readonly onNotice: (notice: Notice) => void
+  readonly onGap: () => void
+  /** Hears of the feed going down, with the cause, and coming back (`null`). */
+  readonly changed: (cause: unknown) => void
+}
+
+export interface View {
+  fresh(): boolean
+  ageMs(): number
+  /** The epoch that a session is known to have reached: `Infinity` when it ended, 0 when nothing is known. */
+  epoch(id: string): number
+  note(notice: Notice): void
+  /** Elapsed time since which no notice was missed; `Infinity` before the first step. */
+  readonly unbrokenSince: number
+  /** Elapsed time since which every ending is remembered. */
+  readonly remembersSince: number
+  readonly size: number
+  close(): void
+}
+
+/** A reader that has heard nothing for so many times the bound begins anew: whatever it waits for may never come. */
+const silences = 5
+const longestPauseMs = 1_000
+
+export function view(o: ViewOptions): View {
+  const { feed, now } = o
+  /** Session → epoch; the oldest note first. */
+  const epochs = new Map<string, { epoch: number; at: number }>()
+  const closing = new AbortController()
+  let asOf = -Infinity
+  let unbrokenSince = Infinity
+  let forgotUntil = -Infinity
+  let heardAt = -Infinity
+  let isDown = false
+
+  function remember(id: string, epoch: number): void {
+    const before = epochs.get(id)
+    if (before !== undefined && before.epoch >= epoch) return
+    epochs.delete(id)
+    epochs.set(id, { epoch, at: now() })
+    if (epochs.size <= o.maxEndings) return
+    const [oldest, { at }] = epochs.entries().next().value!
+    epochs.delete(oldest)
+    forgotUntil = at
+  }
+
+  function note(notice: Notice): void {
+    if (notice.kind === 'ended') for (const id of notice.ids) remember(id, Infinity)
+    else if (notice.kind === 'changed') remember(notice.id, notice.epoch)
+    o.onNotice(notice)
+  }
+
+  function take(step: FeedStep): void {
+    for (const notice of step.notices) note(notice)
+    heardAt = now()
+    // Look-ups that begin from here on miss nothing: what is published after they began is in a later step.
+    if (step.gap || unbrokenSince === Infinity) unbrokenSince = heardAt
+    if (step.gap) o.onGap()
+    if (step.asOf > asOf) asOf = step.asOf
+    if (isDown) o.changed(null)
+    isDown = false
+  }
+
+  async function follow(): Promise<void> {
+    let since: string | undefined
+    let pauseMs = 25
+    while (!closing.signal.aborted) {
+      const silence = new AbortController()
+      heardAt = now()
+      const watchdog = unref(
+        setInterval(() => {
+          if (now() - heardAt > silences * o.maxStalenessMs) silence.abort()
+        }, o.maxStalenessMs),
+      )
+      try {
+        const signal = AbortSignal.any([closing.signal, silence.signal])
+        for await (const step of feed.follow({ since, signal, now })) {
+          take(step)
+          since = step.cursor
+          pauseMs = 25
+        }
+        if (silence.signal.aborted) throw new Error('the feed fell silent')
+      } catch (cause) {
+        if (!isDown && !closing.signal.aborted) o.changed(cause)
+        isDown = true
+      } finally {
+        clearInterval(watchdog)
+      }
+      if (!closing.signal.aborted) await pause(pauseMs)
+      pauseMs = Math.min(pauseMs * 2, longestPauseMs)
+    }
+  }
+
+  void follow()
+
+  return {
+    fresh: () => now() - asOf <= o.maxStalenessMs && !closing.signal.aborted,
+    ageMs: () => now() - asOf,
+    epoch: (id) => epochs.get(id)?.epoch ?? 0,
+    note,
+    get unbrokenSince() {
+      return unbrokenSince
+    },
+    get remembersSince() {
+      return Math.max(unbrokenSince, forgotUntil)
+    },
+    get size() {
+      return epochs.size
+    },
+    close: () => closing.abort(),
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    unref(setTimeout(resolve, ms / 2 + (Math.random() * ms) / 2))
+  })
+}
+
+/** On Node a timer keeps the process alive unless told otherwise; elsewhere it is a number. */
+function unref<T>(timer: T): T {
+  ;(timer as { unref?: () => void }).unref?.()
+  return timer
+}

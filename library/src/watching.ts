@@ -1,0 +1,95 @@
+// Who holds something open for a session, such as a socket, hears of its end.
+import type { SessionRecord } from './store.ts'
+import type { Verifier } from './verify/verify.ts'
+
+export interface WatchingOptions {
+  readonly verifier: Verifier | null
+  /** How often the store is asked where the feed can't tell. */
+  readonly everyMs: number
+  readonly now: () => number
+  /** A live session; `null` when it is not. Rejects when that can't be known. `undefined`: there is nobody to ask. */
+  readonly read: (id: string) => Promise<SessionRecord | null | undefined>
+}
+
+export interface Watching {
+  /** Calls `onEnded` once. Answers how to stop. */
+  watch(id: string, expiresAt: number, onEnded: () => void): () => void
+  /** What this process itself ended, for when there is no feed. */
+  ended(ids: readonly string[]): void
+  close(): void
+}
+
+interface Watched {
+  readonly id: string
+  expiresAt: number
+  /** Elapsed time at which it was last known to be alive by the store. */
+  checkedAt: number
+  readonly end: () => void
+}
+
+/** Look-ups at once. */
+const batch = 50
+
+export function watching({ verifier, everyMs, now, read }: WatchingOptions): Watching {
+  const all = new Set<Watched>()
+  let timer: ReturnType<typeof setTimeout> | null = null
+
+  /** The feed says of an ending at once, but not of an expiry, nor of what was missed. */
+  function due({ expiresAt, checkedAt }: Watched): boolean {
+    return now() >= expiresAt || verifier === null || !verifier.fresh() || checkedAt < verifier.unbrokenSince
+  }
+
+  async function check(watched: Watched): Promise<void> {
+    const checkedAt = verifier?.now() ?? 0
+    const record = await read(watched.id)
+    if (record === null || (record === undefined && now() >= watched.expiresAt)) watched.end()
+    else if (record !== undefined) Object.assign(watched, { checkedAt, expiresAt: record.expiresAt })
+  }
+
+  async function checkAll(): Promise<void> {
+    const asked = [...all].filter(due)
+    for (let from = 0; from < asked.length; from += batch) {
+      // A store that can't answer ends nothing: nobody is signed out by an outage.
+      await Promise.allSettled(asked.slice(from, from + batch).map(check))
+    }
+    timer = null
+    plan()
+  }
+
+  function plan(): void {
+    if (timer !== null || all.size === 0) return
+    timer = setTimeout(() => void checkAll(), everyMs)
+    ;(timer as { unref?: () => void }).unref?.()
+  }
+
+  return {
+    watch(id, expiresAt, onEnded) {
+      let stop = () => {}
+      const watched: Watched = {
+        id,
+        expiresAt,
+        checkedAt: verifier?.now() ?? 0,
+        end() {
+          if (!all.delete(watched)) return
+          stop()
+          onEnded()
+        },
+      }
+      all.add(watched)
+      stop = verifier?.onEnded(id, watched.end) ?? stop
+      // It may have ended between being opened and being watched.
+      if (verifier?.ended(id) === true) queueMicrotask(watched.end)
+      plan()
+      return () => {
+        if (all.delete(watched)) stop()
+      }
+    },
+    ended(ids) {
+      for (const watched of all) if (ids.includes(watched.id)) watched.end()
+    },
+    close() {
+      if (timer !== null) clearTimeout(timer)
+      all.clear()
+    },
+  }
+}
