@@ -20,6 +20,17 @@ export interface Identity {
   readonly replaces: string | null
 }
 
+export const nobody: Identity = {
+  roles: [],
+  claims: {},
+  amr: [],
+  acr: null,
+  device: describe(null, null, null),
+  remembered: false,
+  client: null,
+  replaces: null,
+}
+
 /** Identity is read at each request; what is larger belongs into data. */
 const maxLength = 8_192
 
@@ -75,4 +86,17 @@ interface Stored {
   l?: 1
   k?: string
   p?: string
+}
+
+/** Stores keep UTF-8, in which a lone surrogate has no form; and an id is a name, not a text. */
+export function checkUserId(userId: string): void {
+  if (
+    typeof userId !== 'string' ||
+    userId.length < 1 ||
+    userId.length > 256 ||
+    !userId.isWellFormed() ||
+    /\p{Cc}/u.test(userId)
+  ) {
+    throw new TypeError('userId: expected 1 to 256 characters, none of them a control character or a lone surrogate')
+  }
 }

@@ -29,8 +29,20 @@ export interface Session<Data> {
   readonly client: string | null
   /** Last sign-in, re-authentication or step-up, in ms since the epoch; `null` for guests. */
   readonly authenticatedAt: number | null
-  /** The earlier of the idle and the absolute end, in ms since the epoch; `null` without a session. */
+  /**
+   * The earlier of the idle and the absolute end, in ms since the epoch, or that of the signed token that is all that is known of it;
+   * `null` without a session, as with the four below.
+   */
   readonly expiresAt: number | null
+  /** The absolute end, in ms since the epoch. */
+  readonly endsAt: number | null
+  readonly createdAt: number | null
+  /** The last use that was written, which may lag by a tenth of the idle time. */
+  readonly seenAt: number | null
+  /** +1 with each change of identity: signed tokens with an older one are stale. */
+  readonly epoch: number | null
+  /** Whether the longer limits of `remember` hold. */
+  readonly remembered: boolean
 
   /** Whether the roles grant `permission`. Always false without a user. */
   can(permission: string): boolean

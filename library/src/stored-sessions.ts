@@ -1,4 +1,5 @@
 // Sessions on a store: the one place where transport, credential, store, feed, policy and session meet.
+import { asking } from './asking.ts'
 import { isSessionId, type Credentials, type KnownSession } from './credentials/credentials.ts'
 import { refuseCrossSite, isSafe } from './cross-site.ts'
 import { sections, type DataOf, type Schemas } from './data.ts'
@@ -6,7 +7,8 @@ import { describe, parseUserAgent } from './device.ts'
 import { endings } from './endings.ts'
 import { ConfigError, ConflictError, CredentialError, SessionGoneError } from './errors.ts'
 import type { RefusedReason, SessionEvent } from './events.ts'
-import { decodeIdentity, encodeIdentity, remembered } from './identity.ts'
+import { HeldSession, type Reply, type SessionContext } from './held-session.ts'
+import { checkUserId, decodeIdentity, encodeIdentity, nobody, remembered } from './identity.ts'
 import { milliseconds } from './internal/duration.ts'
 import { elapsedClock } from './internal/elapsed.ts'
 import { guarded } from './internal/guarded.ts'
@@ -19,7 +21,7 @@ import { grants } from './roles.ts'
 import type { Session } from './session.ts'
 import type { Sessions } from './sessions.ts'
 import type { SessionRecord, SweepableStore } from './store.ts'
-import { checkUserId, identityOf, nobody, StoredSession, type Reply, type SessionContext } from './stored-session.ts'
+import { identityOf, storedBackend } from './stored-backend.ts'
 import { duplicate, type Exchange } from './transport/transport.ts'
 import { verification } from './verification.ts'
 import { watching } from './watching.ts'
@@ -82,11 +84,10 @@ export function storedSessions<S extends Schemas>(
   })
   const life = lifecycle({ store, sweepable, endings: ends, policy: rules, limit, now, random, emit })
   const verify = verification({
-    store,
-    storeless,
+    ask: storeless ? null : asking({ store, verifier, policy: rules, now }),
     kinds,
     verifier,
-    policy: rules,
+    alive: (known, at) => rules.live(known, at, () => remembered(known)),
     maxStalenessMs,
     whenStale: o.whenStale ?? 'ask-store',
     whenStoreIsDown: o.whenStoreIsDown ?? 'refuse',
@@ -95,15 +96,8 @@ export function storedSessions<S extends Schemas>(
   })
   const refreshed = refreshing({ store, kinds, lifecycle: life, verifier, policy: rules, now, random, emit })
   const parts = sections(o.data, o.maxDataBytes ?? 65_536)
-  const context: SessionContext = {
-    lifecycle: life,
-    kindOf: (record) => kinds.find((kind) => record !== null && kind.keeps(record.credential)) ?? kinds[0]!,
-    sections: parts,
-    policy: rules,
-    grants: grants(o.roles ?? {}),
-    now,
-    emit,
-  }
+  const backend = storedBackend({ lifecycle: life, sections: parts, policy: rules, kinds, now })
+  const context: SessionContext = { backend, grants: grants(o.roles ?? {}), now, emit }
   /** Sessions that are being extended. */
   const touching = new Set<string>()
 
@@ -130,26 +124,31 @@ export function storedSessions<S extends Schemas>(
   /** The hot path: one function, so that a request waits for one promise beside the store's. */
   async function open(from: Exchange | string): Promise<Session<Data>> {
     const { token, reply } = typeof from === 'string' ? { token: from, reply: null } : arrived(from)
-    if (token === null) return new StoredSession<Data>(context, null, reply, null)
+    if (token === null) return new HeldSession<Data>(context, null, reply, null)
     if (token === duplicate) return refuse('duplicate', null, reply)
     const pending = verify(token)
     const outcome = pending instanceof Promise ? await pending : pending
     if ('refused' in outcome) return refuse(outcome.refused, outcome.id, reply)
     const { known, proof } = outcome
-    const session = new StoredSession<Data>(context, known, reply, null)
+    const session = new HeldSession<Data>(context, known, reply, null)
     reply?.exchange.dependsOn(reply.transport.reads)
     // A session by signed token is extended by its refreshes.
     if (proof && known.data === null) return session
     const at = now()
     if (!rules.touchDue(known, at, () => remembered(known))) return session
-    if (proof) await session.extend()
+    if (proof) await session.extend(extended(known, at))
     else if (!touching.has(known.id)) session.touch(touch(known, at))
     return session
   }
 
   function refuse(reason: RefusedReason, id: string | null, reply: Reply | null): Session<Data> {
     emit({ type: 'refused', id, reason })
-    return new StoredSession<Data>(context, null, reply, reason)
+    return new HeldSession<Data>(context, null, reply, reason)
+  }
+
+  function extended<Known extends KnownSession>(known: Known, at: number): Known {
+    const expiresAt = rules.expiresAt(known.createdAt, at, remembered(known))
+    return { ...known, seenAt: at, expiresAt, version: known.version + 1 }
   }
 
   /** `known` may have been cached: another process may have extended the session since. */
@@ -164,8 +163,7 @@ export function storedSessions<S extends Schemas>(
       }
       let touched = record
       if (rules.touchDue(record, at, () => remembered(record))) {
-        const expiresAt = rules.expiresAt(record.createdAt, at, remembered(record))
-        touched = { ...record, seenAt: at, expiresAt, version: record.version + 1 }
+        touched = extended(record, at)
         if (!(await store.put(touched, record.version))) return null
       }
       verifier?.renew(id, touched)
@@ -188,7 +186,7 @@ export function storedSessions<S extends Schemas>(
       const credentials = kindNamed(kinds, options.credential)
       const { record, tokens } = await life.begin({ userId, credentials, old: null, take, checkDeliverable: () => {} })
       if (userId !== null) emit({ type: 'signed-in', id: record.id, userId, replaced: null })
-      return { session: new StoredSession<Data>(context, record, null, null), ...tokens }
+      return { session: new HeldSession<Data>(context, record, null, null), ...tokens }
     },
 
     async refresh(from) {
@@ -197,8 +195,7 @@ export function storedSessions<S extends Schemas>(
       if (typeof from !== 'string') {
         const header = (name: string) => from.header(name)
         const transport = transports.find(({ refresh }) => (refresh?.extract(header) ?? null) !== null)
-        if (transport === undefined)
-          return { session: new StoredSession<Data>(context, null, null, null), tokens: null }
+        if (transport === undefined) return { session: new HeldSession<Data>(context, null, null, null), tokens: null }
         // Whatever the method: it changes something.
         if (transport.ambient) refuseCrossSite(header, true, trusted)
         if (from.headersSent)
@@ -209,14 +206,14 @@ export function storedSessions<S extends Schemas>(
       if (token === null || token === duplicate) return { session: refuse('duplicate', null, reply), tokens: null }
       const outcome = await refreshed(token)
       if ('refused' in outcome) return { session: refuse(outcome.refused, outcome.id, reply), tokens: null }
-      const session = new StoredSession<Data>(context, outcome.record, reply, null)
+      const session = new HeldSession<Data>(context, outcome.record, reply, null)
       session.adopt(outcome.record, outcome.tokens)
       return { session, tokens: outcome.tokens }
     },
 
     async get(id) {
       const record = isSessionId(id) && verifier?.ended(id) !== true ? live(await store.get(id)) : null
-      return record === null ? null : new StoredSession<Data>(context, record, null, null)
+      return record === null ? null : new HeldSession<Data>(context, record, null, null)
     },
 
     async list(userId, { current = null } = {}) {

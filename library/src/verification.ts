@@ -1,10 +1,7 @@
-// From a credential to the session it opens: by the cache, by its own proof, or by asking the store.
-import type { Credentials, Presented } from './credentials/credentials.ts'
+// From a credential to the session it opens: by the cache, by its own proof, or by asking who keeps it.
+import type { Credentials, KnownSession, Presented } from './credentials/credentials.ts'
 import { StoreUnavailableError } from './errors.ts'
 import type { RefusedReason, SessionEvent } from './events.ts'
-import { remembered } from './identity.ts'
-import type { Policy } from './policy.ts'
-import type { Store } from './store.ts'
 import type { Verified, Verifier } from './verify/verify.ts'
 
 /**
@@ -16,18 +13,24 @@ export type WhenStale = 'ask-store' | 'refuse' | 'trust-signed'
 export type WhenStoreIsDown = 'refuse' | 'trust-signed'
 
 export interface VerificationOptions {
-  readonly store: Store
-  /** Whether there is a store at all. */
-  readonly storeless: boolean
+  /**
+   * Asks whoever keeps the sessions whether a credential opens one, now. `null`: nobody does, everything is in the credential.
+   * Rejects with `StoreUnavailableError` when that can't be known.
+   */
+  readonly ask: ((token: string, presented: Asked) => Promise<Outcome>) | null
   readonly kinds: readonly Credentials[]
   readonly verifier: Verifier | null
-  readonly policy: Policy
+  /** Whether a session that was asked for before is still within its limits. */
+  readonly alive: (known: KnownSession, at: number) => boolean
   readonly maxStalenessMs: number
   readonly whenStale: WhenStale
   readonly whenStoreIsDown: WhenStoreIsDown
   readonly now: () => number
   readonly emit: (event: SessionEvent) => void
 }
+
+/** A credential that is well-formed, and its own proof if it has one. */
+export type Asked = Exclude<Presented, { kind: 'refused' }>
 
 export interface Refusal {
   readonly refused: RefusedReason
@@ -43,16 +46,14 @@ export type Verify = (token: string) => Outcome | Promise<Outcome>
 const looksAtMost = 3
 
 export function verification(o: VerificationOptions): Verify {
-  const { store, storeless, verifier, policy, now, emit } = o
-
-  function alive({ known, proof }: Verified, at: number): boolean {
-    // What a proof says of its end has the limits in it.
-    return proof ? at < known.expiresAt : policy.live(known, at, () => remembered(known))
-  }
+  const { ask, verifier, now, emit } = o
 
   /** Of a cached answer only a yes counts: that a session has idled out another process may know better. */
   function stillAlive(found: Verified | null): Verified | null {
-    return found !== null && alive(found, now()) ? found : null
+    if (found === null) return null
+    const { known, proof } = found
+    // What a proof says of its end has the limits in it.
+    return (proof ? now() < known.expiresAt : o.alive(known, now())) ? found : null
   }
 
   function present(token: string): Presented | Promise<Presented> {
@@ -69,33 +70,22 @@ export function verification(o: VerificationOptions): Verify {
     if (presented.kind === 'refused') return { refused: presented.reason, id: presented.id }
     const isStale = verifier !== null && !verifier.fresh()
     if (isStale && o.whenStale === 'refuse') throw tooOld()
-    return presented.kind === 'reference' ? byReference(presented) : byProof(presented, isStale)
-  }
-
-  async function byReference(presented: Extract<Presented, { kind: 'reference' }>): Promise<Outcome> {
-    const { id } = presented
-    const record = await store.get(id)
-    if (record === null) return { refused: verifier?.ended(id) === true ? 'ended' : 'unknown', id }
-    const matches = presented.matches(record.credential)
-    if (!(typeof matches === 'boolean' ? matches : await matches)) return { refused: 'mismatch', id }
-    const found = { known: record, proof: false }
-    return alive(found, now()) ? found : { refused: 'expired', id }
+    if (presented.kind === 'proof') return byProof(token, presented, isStale)
+    return ask === null ? { refused: 'unknown', id: presented.id } : ask(token, presented)
   }
 
   async function byProof(
-    { known, lifetimeMs }: Extract<Presented, { kind: 'proof' }>,
+    token: string,
+    presented: Extract<Asked, { kind: 'proof' }>,
     isStale: boolean,
   ): Promise<Outcome> {
-    const { id, epoch } = known
+    const { known, lifetimeMs } = presented
     const found = { known, proof: true }
-    if (verifier === null ? storeless : !isStale && (storeless || verifier.coversAll(lifetimeMs))) return found
+    if (verifier === null ? ask === null : !isStale && (ask === null || verifier.coversAll(lifetimeMs))) return found
     if (isStale && o.whenStale === 'trust-signed') return trusted(found)
-    if (storeless) throw tooOld()
+    if (ask === null) throw tooOld()
     try {
-      const record = await store.get(id)
-      if (record === null) return { refused: 'ended', id }
-      if (record.epoch > epoch) return { refused: 'stale', id }
-      return alive({ known: record, proof: false }, now()) ? found : { refused: 'expired', id }
+      return await ask(token, presented)
     } catch (error) {
       if (o.whenStoreIsDown === 'refuse' || !(error instanceof StoreUnavailableError)) throw error
       return trusted(found)

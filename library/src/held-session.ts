@@ -1,25 +1,18 @@
-// The session of one request, on a store.
-import type { Credentials, KnownSession, Tokens } from './credentials/credentials.ts'
-import { noData, pick, type Sections } from './data.ts'
+// The session of one request: who it is, at once; what it holds, when asked; and its credential, handed out when it is new.
+import type { Backend, Begun } from './backend.ts'
+import type { KnownSession, Tokens } from './credentials/credentials.ts'
 import { describe, parseUserAgent, type Device } from './device.ts'
-import { AccessError, ConfigError, CredentialError, DataError, SessionGoneError } from './errors.ts'
+import { AccessError, CredentialError, DataError, SessionGoneError } from './errors.ts'
 import type { RefusedReason, SessionEvent } from './events.ts'
-import { decodeIdentity, remembered, type Identity } from './identity.ts'
+import { checkUserId, decodeIdentity, nobody, type Identity } from './identity.ts'
 import { milliseconds, type Duration } from './internal/duration.ts'
-import type { Lifecycle, Take } from './lifecycle.ts'
-import type { Policy } from './policy.ts'
 import type { Grants } from './roles.ts'
 import type { Requirement, Session, SignInOptions } from './session.ts'
-import type { SessionRecord } from './store.ts'
 import type { Exchange, HeaderOf, Transport } from './transport/transport.ts'
 
 /** What a session works with; one for all sessions of a `Sessions`. */
 export interface SessionContext {
-  readonly lifecycle: Lifecycle
-  /** The kind by which a session's own `credential` was kept; that of new sessions for `null`. */
-  readonly kindOf: (record: SessionRecord | null) => Credentials
-  readonly sections: Sections
-  readonly policy: Policy
+  readonly backend: Backend
   readonly grants: Grants
   readonly now: () => number
   readonly emit: (event: SessionEvent) => void
@@ -31,8 +24,8 @@ export interface Reply {
   readonly transport: Transport
 }
 
-/** The one implementation on a store. */
-export class StoredSession<Data> implements Session<Data> {
+/** The one implementation, whatever keeps the session. */
+export class HeldSession<Data> implements Session<Data> {
   readonly refused: RefusedReason | null
   readonly #context: SessionContext
   readonly #reply: Reply | null
@@ -86,6 +79,22 @@ export class StoredSession<Data> implements Session<Data> {
     return this.#record?.expiresAt ?? null
   }
 
+  get createdAt(): number | null {
+    return this.#record?.createdAt ?? null
+  }
+  get seenAt(): number | null {
+    return this.#record?.seenAt ?? null
+  }
+  get endsAt(): number | null {
+    return this.#record === null ? null : this.#context.backend.endsAt(this.#record)
+  }
+  get remembered(): boolean {
+    return this.#who?.remembered ?? false
+  }
+  get epoch(): number | null {
+    return this.#record?.epoch ?? null
+  }
+
   /** Decoded when first asked for: most requests want the user's id alone. */
   get #who(): Identity | null {
     if (this.#record === null) return null
@@ -124,17 +133,9 @@ export class StoredSession<Data> implements Session<Data> {
   }
 
   async read<K extends keyof Data & string>(section: K): Promise<Data[K]> {
-    const record = await this.#whole()
-    return this.#context.sections.read(record?.data ?? noData, section) as Promise<Data[K]>
-  }
-
-  /** With its data, for which the store is asked where only the identity is known. `SessionGoneError` when it is not there any more. */
-  async #whole(): Promise<SessionRecord | null> {
-    const known = this.#record
-    if (known === null || isWhole(known)) return known
-    const record = await this.#context.lifecycle.read(known.id)
-    this.#renew(record)
-    return record
+    const { known, value } = await this.#context.backend.read(this.#record, section)
+    if (known !== null) this.#renew(known)
+    return value as Data[K]
   }
 
   async update<K extends keyof Data & string>(
@@ -142,35 +143,25 @@ export class StoredSession<Data> implements Session<Data> {
     fn: (value: Data[K]) => Data[K] | Promise<Data[K]>,
   ): Promise<Data[K]> {
     for (let write; (write = this.#underWay()) !== null;) await write
+    const { backend } = this.#context
+    const change = fn as (value: unknown) => unknown
     if (this.#record === null) {
       this.#checkGuest()
-      const made = await this.#make(noData, section, fn)
+      const guest = await backend.guest(section, change)
       // Two first updates make one session: whoever comes second updates it.
       for (let write; (write = this.#underWay()) !== null;) await write
       if (this.#record === null) {
-        await this.#pend(this.#beginGuest(made.data))
-        return made.value as Data[K]
+        await this.#pend(
+          guest.begin(this.#deviceNow(), () => this.#checkDeliverable()).then((begun) => this.#receive(begun)),
+        )
+        return guest.value as Data[K]
       }
     }
-    const { lifecycle, policy, now } = this.#context
-    if (this.#context.kindOf(null).reissue !== null) this.#checkDeliverable()
-    let value: unknown
-    const changed = await lifecycle.change((await this.#whole())!, async (current) => {
-      const made = await this.#make(current.data, section, fn)
-      value = made.value
-      const at = now()
-      // The store may not have noticed, and `fn` takes its time: what has expired must not be extended.
-      if (!policy.live(current, at, () => remembered(current))) throw new SessionGoneError('the session has expired')
-      return { data: made.data, seenAt: at, expiresAt: policy.expiresAt(current.createdAt, at, remembered(current)) }
-    })
-    await this.#reissue(changed)
-    this.#renew(changed)
+    if (backend.reissue !== null) this.#checkDeliverable()
+    const { known, value } = await backend.update(this.#record, section, change)
+    if (backend.reissue !== null) this.#hand(known, await backend.reissue(known))
+    this.#renew(known)
     return value as Data[K]
-  }
-
-  async #make(data: string, section: string, fn: (value: never) => unknown): Promise<{ data: string; value: unknown }> {
-    const { sections } = this.#context
-    return sections.write(data, section, await fn((await sections.read(data, section)) as never))
   }
 
   #checkGuest(): void {
@@ -181,11 +172,6 @@ export class StoredSession<Data> implements Session<Data> {
     }
   }
 
-  async #beginGuest(data: string): Promise<void> {
-    const identity = { ...nobody, device: this.#deviceNow() }
-    await this.#begin(null, null, () => ({ identity, data }))
-  }
-
   async signIn(userId: string, o: SignInOptions<Data> = {}): Promise<Tokens> {
     checkUserId(userId)
     for (let write; (write = this.#underWay()) !== null;) await write
@@ -194,36 +180,19 @@ export class StoredSession<Data> implements Session<Data> {
   }
 
   async #beginUser(userId: string, o: SignInOptions<Data>): Promise<Tokens> {
-    const { policy, emit } = this.#context
-    const old = await this.#whole().catch((error: unknown) => {
-      if (error instanceof SessionGoneError && this.#record?.userId !== userId) return null
-      throw error
-    })
-    const again = old?.userId === userId
-    const device = this.#deviceNow()
-    const carry = o.carry ?? (old === null || old.userId === null || again ? null : [])
-    const { id, tokens } = await this.#begin(userId, old, (last) => {
-      // Who was signed out everywhere meanwhile does not sign in again by a request that was under way.
-      if (again && last === null) throw new SessionGoneError('the session was ended meanwhile; sign in anew')
-      return {
-        identity: identityOf(policy, o, last?.userId === userId ? decodeIdentity(last.identity) : nobody, device),
-        // What an ended session held is not brought back.
-        data: last === null ? noData : carry === null ? last.data : pick(last.data, carry),
-      }
-    })
-    emit({ type: 'signed-in', id, userId, replaced: old?.id ?? null })
-    return tokens
+    const { backend, emit } = this.#context
+    const replaced = this.id
+    const checkDeliverable = () => this.#checkDeliverable()
+    const begun = await backend.signIn({ userId, old: this.#record, o, device: this.#deviceNow(), checkDeliverable })
+    this.#receive(begun)
+    emit({ type: 'signed-in', id: begun.known.id, userId, replaced })
+    return begun.tokens
   }
 
-  async #begin(userId: string | null, old: SessionRecord | null, take: Take): Promise<{ id: string; tokens: Tokens }> {
-    const { lifecycle, kindOf } = this.#context
-    const checkDeliverable = () => this.#checkDeliverable()
-    const credentials = kindOf(old)
-    const { record, tokens, unsettled } = await lifecycle.begin({ userId, credentials, old, take, checkDeliverable })
-    this.adopt(record, tokens)
+  #receive({ known, tokens, unsettled }: Begun): void {
+    this.adopt(known, tokens)
     // The client has the new credential, since the old one may be dead; but what was asked for is not sure to hold.
     if (unsettled !== null) throw unsettled
-    return { id: record.id, tokens }
   }
 
   async end(): Promise<void> {
@@ -233,7 +202,7 @@ export class StoredSession<Data> implements Session<Data> {
 
   async #finish(): Promise<void> {
     const record = this.#record
-    if (record !== null) await this.#context.lifecycle.end([record.id], record.userId, 'signed-out')
+    if (record !== null) await this.#context.backend.end(record)
     this.#record = null
     this.#identity = null
     this.#ended = true
@@ -243,7 +212,7 @@ export class StoredSession<Data> implements Session<Data> {
   }
 
   /** Extends the idle end in the background. Losing the race to another writer is success: that one extended it too. */
-  touch(write: Promise<SessionRecord | null>): void {
+  touch(write: Promise<KnownSession | null>): void {
     this.#pend(
       write.then((touched) => {
         if (touched !== null) this.#renew(touched)
@@ -251,15 +220,11 @@ export class StoredSession<Data> implements Session<Data> {
     ).catch((cause: unknown) => this.#context.emit({ type: 'touch-failed', id: this.id!, cause }))
   }
 
-  /** Extends the idle end where the session itself is in the client's hands. Too late for that is no harm: the next request does it. */
-  async extend(): Promise<void> {
-    const { policy, now } = this.#context
-    if (this.#reply === null || this.#reply.exchange.headersSent) return
-    const record = (await this.#whole())!
-    const at = now()
-    const expiresAt = policy.expiresAt(record.createdAt, at, remembered(record))
-    const extended = { ...record, seenAt: at, expiresAt, version: record.version + 1 }
-    await this.#reissue(extended)
+  /** The session as it is from now on, where it is itself in the client's hands. Too late is no harm: the next request does it. */
+  async extend(extended: KnownSession): Promise<void> {
+    const { reissue } = this.#context.backend
+    if (reissue === null || this.#reply === null || this.#reply.exchange.headersSent) return
+    this.#hand(extended, await reissue(extended))
     this.#renew(extended)
   }
 
@@ -276,32 +241,24 @@ export class StoredSession<Data> implements Session<Data> {
   }
 
   /** Answers may come late: only a newer state of the same session counts. */
-  #renew(record: SessionRecord): void {
+  #renew(record: KnownSession): void {
     if (this.#record?.id !== record.id || this.#record.version > record.version) return
     this.#record = record
     this.#identity = null
   }
 
   /** The session is this one from now on, and the client gets its tokens. */
-  adopt(record: SessionRecord, tokens: Tokens): void {
+  adopt(record: KnownSession, tokens: Tokens): void {
     this.#record = record
     this.#identity = null
     this.#ended = false
     this.#hand(record, tokens)
   }
 
-  /** Where the session itself is in the client's hands, each change gives it a new one. */
-  async #reissue(record: SessionRecord): Promise<void> {
-    const { reissue } = this.#context.kindOf(record)
-    if (reissue !== null) this.#hand(record, await reissue(record))
-  }
-
-  #hand(record: SessionRecord, { token, refreshToken }: Tokens): void {
+  #hand(known: KnownSession, { token, refreshToken }: Tokens): void {
     if (this.#reply === null) return
     const { transport } = this.#reply
-    const { policy, now } = this.#context
-    const remember = remembered(record)
-    const maxAgeMs = remember ? policy.endsAt(record.createdAt, true) - now() : null
+    const maxAgeMs = this.#context.backend.maxAgeMs(known)
     this.#send(transport, transport.attach(token, maxAgeMs, this.#header))
     const { refresh } = transport
     if (refreshToken !== null && refresh !== null)
@@ -338,52 +295,6 @@ export class StoredSession<Data> implements Session<Data> {
     if (exchange === undefined) return this.device ?? nobody.device
     const { browser, system } = parseUserAgent(exchange.header('user-agent'))
     return describe(browser, system, exchange.address)
-  }
-}
-
-function isWhole(known: KnownSession): known is SessionRecord {
-  return known.data !== null
-}
-
-export const nobody: Identity = {
-  roles: [],
-  claims: {},
-  amr: [],
-  acr: null,
-  device: describe(null, null, null),
-  remembered: false,
-  client: null,
-  replaces: null,
-}
-
-/** What `o` says, and `kept` where it says nothing. */
-export function identityOf(policy: Policy, o: SignInOptions<never>, kept: Identity, device: Device): Identity {
-  if (o.remember === true && !policy.remembers) {
-    throw new ConfigError('remember: set lifetime.remember, such as { idle: "14d", absolute: "90d" }')
-  }
-  return {
-    roles: o.roles ?? kept.roles,
-    claims: o.claims ?? kept.claims,
-    // They belong to the act of authentication, and a session is never rated higher than that was.
-    amr: o.amr ?? [],
-    acr: o.acr ?? null,
-    device,
-    remembered: policy.remembers && (o.remember ?? kept.remembered),
-    client: kept.client,
-    replaces: null,
-  }
-}
-
-/** Stores keep UTF-8, in which a lone surrogate has no form; and an id is a name, not a text. */
-export function checkUserId(userId: string): void {
-  if (
-    typeof userId !== 'string' ||
-    userId.length < 1 ||
-    userId.length > 256 ||
-    !userId.isWellFormed() ||
-    /\p{Cc}/u.test(userId)
-  ) {
-    throw new TypeError('userId: expected 1 to 256 characters, none of them a control character or a lone surrogate')
   }
 }
 
