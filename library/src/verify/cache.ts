@@ -25,7 +25,7 @@ interface Entry {
   /** Was asked for since the hand last came by. */
   used: boolean
   /** Another credential of the same session. */
-  readonly sibling: Entry | null
+  sibling: Entry | null
 }
 
 /** What an entry takes beside its texts: both maps' slots, three objects and the key; measured on Node 24. */
@@ -34,12 +34,11 @@ const entryBytes = 520
 /** Evicts by second chance: one flag is set on a hit, nothing is moved. */
 export function cache({ maxEntries, maxBytes }: CacheLimits): Cache {
   const byKey = new Map<string, Entry>()
-  /** The latest entry of a session, the others behind it. Entries that were evicted may still be in a chain. */
+  /** The latest entry of a session, the others behind it. */
   const byId = new Map<string, Entry>()
   let bytes = 0
 
   function remove(entry: Entry): void {
-    if (byKey.get(entry.key) !== entry) return
     byKey.delete(entry.key)
     bytes -= entry.bytes
   }
@@ -59,17 +58,17 @@ export function cache({ maxEntries, maxBytes }: CacheLimits): Cache {
   }
 
   /** Out of its session's chain, which is one long nearly always. */
-  function unlink({ verified, key }: Entry): void {
-    const { id } = verified.known
-    const rest = chain(id).filter((entry) => entry.key !== key && byKey.get(entry.key) === entry)
+  function unlink(entry: Entry): void {
+    const { id } = entry.verified.known
+    const rest = chain(id).filter((other) => other !== entry)
     byId.delete(id)
-    for (const entry of rest.reverse()) link(entry)
+    for (const other of rest.reverse()) link(other)
   }
 
   function link(entry: Entry): void {
     const { id } = entry.verified.known
-    const linked: Entry = Object.assign(entry, { sibling: byId.get(id) ?? null })
-    byId.set(id, linked)
+    entry.sibling = byId.get(id) ?? null
+    byId.set(id, entry)
   }
 
   function chain(id: string): Entry[] {
@@ -91,11 +90,11 @@ export function cache({ maxEntries, maxBytes }: CacheLimits): Cache {
         remove(before)
         unlink(before)
       }
-      const { identity, userId } = verified.known
-      const entry = {
+      const { identity, userId, data } = verified.known
+      const entry: Entry = {
         key,
         verified,
-        bytes: entryBytes + identity.length + (userId?.length ?? 0),
+        bytes: entryBytes + identity.length + (userId?.length ?? 0) + (data?.length ?? 0),
         used: false,
         sibling: null,
       }
