@@ -15,7 +15,8 @@ export function bearerTransport(): Transport {
       // RFC 9110, section 11.1: the scheme is case-insensitive, one or more spaces follow it.
       return /^bearer +(\S.*)$/i.exec(value)?.[1] ?? null
     },
-    attach: () => null,
-    clear: () => null,
+    attach: () => [],
+    clear: () => [],
+    refresh: null,
   }
 }

@@ -33,7 +33,14 @@ test('everything after the scheme is the token, so that nothing is left out of t
 test('it hands out nothing by itself, and browsers send nothing by themselves', () => {
   const transport = bearerTransport()
   assert.equal(transport.ambient, false)
-  assert.equal(transport.attach('a', null), null)
-  assert.equal(transport.clear(), null)
+  assert.deepEqual(
+    transport.attach('a', null, () => null),
+    [],
+  )
+  assert.deepEqual(
+    transport.clear(() => null),
+    [],
+  )
+  assert.equal(transport.refresh, null)
   assert.equal(transport.reads, 'authorization')
 })
