@@ -1,5 +1,4 @@
 // Authenticated encryption of text on every runtime with WebCrypto: AES-256-GCM, as base64url of nonce, ciphertext and tag.
-import { base64url } from './crypto.web.ts'
 
 const algorithm = 'AES-GCM'
 const nonceBytes = 12
@@ -20,7 +19,7 @@ export async function seal(
   const bytes = new Uint8Array(nonceBytes + sealed.length)
   bytes.set(nonce)
   bytes.set(sealed, nonceBytes)
-  return base64url(bytes)
+  return encoded(bytes)
 }
 
 /** The text, or `null` when it was not sealed with this key for this purpose, or is not exactly what was sealed. */
@@ -44,8 +43,12 @@ function imported(key: Uint8Array): Promise<CryptoKey> {
 function decoded(text: string): Uint8Array<ArrayBuffer> | null {
   if (!/^[\w-]*$/.test(text) || text.length % 4 === 1) return null
   const bytes = Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (char) => char.charCodeAt(0))
+  return encoded(bytes) === text ? bytes : null
+}
+
+/** Piece by piece: a call takes only so many arguments. */
+function encoded(bytes: Uint8Array): string {
   let plain = ''
   for (let at = 0; at < bytes.length; at += 8_192) plain += String.fromCharCode(...bytes.subarray(at, at + 8_192))
-  const again = btoa(plain).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
-  return again === text ? bytes : null
+  return btoa(plain).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
 }
