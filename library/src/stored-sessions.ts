@@ -23,7 +23,7 @@ import type { Sessions } from './sessions.ts'
 import type { SessionRecord, SweepableStore } from './store.ts'
 import { identityOf, storedBackend } from './stored-backend.ts'
 import { duplicate, type Exchange } from './transport/transport.ts'
-import { verification } from './verification.ts'
+import { verification, type Outcome } from './verification.ts'
 import { watching } from './watching.ts'
 
 export function storedSessions<S extends Schemas>(
@@ -126,15 +126,19 @@ export function storedSessions<S extends Schemas>(
     const { token, reply } = typeof from === 'string' ? { token: from, reply: null } : arrived(from)
     if (token === null) return new HeldSession<Data>(context, null, reply, null)
     if (token === duplicate) return refuse('duplicate', null, reply)
-    const pending = verify(token)
-    const outcome = pending instanceof Promise ? await pending : pending
+    let at = now()
+    const pending = verify(token, at)
+    let outcome: Outcome
+    if (pending instanceof Promise) {
+      outcome = await pending
+      at = now()
+    } else outcome = pending
     if ('refused' in outcome) return refuse(outcome.refused, outcome.id, reply)
     const { known, proof } = outcome
     const session = new HeldSession<Data>(context, known, reply, null)
     reply?.exchange.dependsOn(reply.transport.reads)
     // A session by signed token is extended by its refreshes.
     if (proof && known.data === null) return session
-    const at = now()
     if (!rules.touchDue(known, at, () => remembered(known))) return session
     if (proof) await session.extend(extended(known, at))
     else if (!touching.has(known.id)) session.touch(touch(known, at))

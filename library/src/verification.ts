@@ -39,8 +39,8 @@ export interface Refusal {
 
 export type Outcome = Verified | Refusal
 
-/** Rejects with `StoreUnavailableError` when it can't be known. At once for what is cached, on Node. */
-export type Verify = (token: string) => Outcome | Promise<Outcome>
+/** Rejects with `StoreUnavailableError` when it can't be known. At once for what is cached, on Node. `at` is now, in ms since the epoch. */
+export type Verify = (token: string, at: number) => Outcome | Promise<Outcome>
 
 /** A look-up that races a change of roles finds the old ones, and the new ones when it looks again. */
 const looksAtMost = 3
@@ -49,11 +49,11 @@ export function verification(o: VerificationOptions): Verify {
   const { ask, verifier, now, emit } = o
 
   /** Of a cached answer only a yes counts: that a session has idled out another process may know better. */
-  function stillAlive(found: Verified | null): Verified | null {
+  function stillAlive(found: Verified | null, at: number): Verified | null {
     if (found === null) return null
     const { known, proof } = found
     // What a proof says of its end has the limits in it.
-    return (proof ? now() < known.expiresAt : o.alive(known, now())) ? found : null
+    return (proof ? at < known.expiresAt : o.alive(known, at)) ? found : null
   }
 
   function present(token: string): Presented | Promise<Presented> {
@@ -120,11 +120,11 @@ export function verification(o: VerificationOptions): Verify {
     }
   }
 
-  return (token) => {
+  return (token, at) => {
     if (typeof token !== 'string') return { refused: 'malformed', id: null }
     if (verifier === null) return examine(token)
     const found = verifier.find(token)
-    if (found instanceof Promise) return found.then((late) => stillAlive(late) ?? anew(token, verifier))
-    return stillAlive(found) ?? anew(token, verifier)
+    if (found instanceof Promise) return found.then((late) => stillAlive(late, at) ?? anew(token, verifier))
+    return stillAlive(found, at) ?? anew(token, verifier)
   }
 }

@@ -1,5 +1,5 @@
 // The verifier: what was verified before, believed for as long as the view of endings is young enough.
-import { sha256 } from '#crypto'
+import { digest } from '#crypto'
 import type { Feed, Notice } from '../feed.ts'
 import { cache, type CacheLimits } from './cache.ts'
 import type { Judgement, Verified, Verifier } from './verify.ts'
@@ -82,7 +82,7 @@ export function verifier(o: VerifierOptions): Verifier {
   return {
     find(token) {
       if (!seen.fresh()) return null
-      const key = sha256(token)
+      const key = digest(token)
       return typeof key === 'string' ? get(key) : key.then((hash) => (seen.fresh() ? get(hash) : null))
     },
     async once<T>(token: string, run: () => Promise<T>) {
@@ -98,7 +98,7 @@ export function verifier(o: VerifierOptions): Verifier {
     },
     now,
     judge(token, beganAt, verified) {
-      const key = sha256(token)
+      const key = digest(token)
       return typeof key === 'string'
         ? judge(key, beganAt, verified)
         : key.then((hash) => judge(hash, beganAt, verified))
