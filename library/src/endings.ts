@@ -60,7 +60,7 @@ export function endings(o: EndingsOptions): Endings {
   let recent: Ending[] = []
   let repeating: ReturnType<typeof setTimeout> | null = null
   let repeatedAt = -Infinity
-  let closed = false
+  const closing = new AbortController()
 
   async function publish(notice: Notice): Promise<void> {
     if (feed !== null) await call(circuit, (signal) => feed.publish(notice, { signal }), 2)
@@ -90,7 +90,7 @@ export function endings(o: EndingsOptions): Endings {
   async function repeatAll(): Promise<void> {
     repeatedAt = elapsed()
     for (const { ids, reason, at } of stillRecent()) {
-      while (!closed && elapsed() - at <= repeatForMs) {
+      while (!closing.signal.aborted && elapsed() - at <= repeatForMs) {
         try {
           await publish({ kind: 'ended', ids, reason })
           await store.delete(ids)
@@ -126,17 +126,15 @@ export function endings(o: EndingsOptions): Endings {
       }
     },
     async end(ids, reason) {
-      let failure: unknown = null
       try {
         await announce(ids, reason)
       } catch (error) {
-        // Not answered as done; but whoever asks the store need not wait for the feed.
-        failure = error
         repeat()
+        // Not answered as done; but whoever asks the store need not wait for the feed.
+        await store.delete(ids)
+        throw error
       }
-      const ended = await store.delete(ids)
-      if (failure !== null) throw failure
-      return ended
+      return store.delete(ids)
     },
     changed: (id, epoch) => publish({ kind: 'changed', id, epoch }),
     repeat,
@@ -147,7 +145,7 @@ export function endings(o: EndingsOptions): Endings {
       for (let rest; (rest = until - elapsed()) > 0;) await sleep(Math.ceil(rest) + 1)
     },
     close() {
-      closed = true
+      closing.abort()
       if (repeating !== null) clearTimeout(repeating)
     },
   }

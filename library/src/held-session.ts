@@ -32,6 +32,8 @@ export class HeldSession<Data> implements Session<Data> {
   #record: KnownSession | null
   #identity: Identity | null = null
   #ended = false
+  /** Whether this response hands out a refresh token. */
+  #refreshable = false
   /** A write under way that makes `#record` newer. */
   #pending: Promise<unknown> | null = null
 
@@ -208,7 +210,10 @@ export class HeldSession<Data> implements Session<Data> {
     this.#ended = true
     if (this.#reply === null || this.#reply.exchange.headersSent) return
     const { transport } = this.#reply
-    for (const one of [transport, transport.refresh]) if (one !== null) this.#send(one, one.clear(this.#header))
+    const { refresh } = transport
+    this.#send(transport, transport.clear(this.#header))
+    if (refresh !== null && (this.#refreshable || refresh.extract(this.#header) !== null))
+      this.#send(refresh, refresh.clear(this.#header))
   }
 
   /** Extends the idle end in the background. Losing the race to another writer is success: that one extended it too. */
@@ -261,8 +266,9 @@ export class HeldSession<Data> implements Session<Data> {
     const maxAgeMs = this.#context.backend.maxAgeMs(known)
     this.#send(transport, transport.attach(token, maxAgeMs, this.#header))
     const { refresh } = transport
-    if (refreshToken !== null && refresh !== null)
-      this.#send(refresh, refresh.attach(refreshToken, maxAgeMs, this.#header))
+    if (refreshToken === null || refresh === null) return
+    this.#send(refresh, refresh.attach(refreshToken, maxAgeMs, this.#header))
+    this.#refreshable = true
   }
 
   /** Of the request. */

@@ -32,9 +32,8 @@ export function refreshing(o: RefreshingOptions): (refreshToken: string) => Prom
   const { store, verifier, policy, now } = o
 
   return async (refreshToken) => {
-    const kind = o.kinds.find(({ refresh }) => typeof refreshToken === 'string' && refresh?.read(refreshToken) != null)
-    if (kind === undefined) return { refused: 'malformed', id: null }
-    const id = kind.refresh!.read(refreshToken)!
+    const { kind, id } = named(refreshToken)
+    if (kind === null) return { refused: 'malformed', id }
     for (let attempt = 1; attempt <= attemptsAtMost; attempt++) {
       const record = verifier?.ended(id) === true ? null : await store.get(id)
       if (record === null) return { refused: verifier?.ended(id) === true ? 'ended' : 'unknown', id }
@@ -44,6 +43,15 @@ export function refreshing(o: RefreshingOptions): (refreshToken: string) => Prom
       if (result !== null) return result
     }
     throw new ConflictError(attemptsAtMost)
+  }
+
+  function named(refreshToken: string): { kind: Credentials; id: string } | { kind: null; id: null } {
+    if (typeof refreshToken !== 'string') return { kind: null, id: null }
+    for (const kind of o.kinds) {
+      const id = kind.refresh?.read(refreshToken) ?? null
+      if (id !== null) return { kind, id }
+    }
+    return { kind: null, id: null }
   }
 
   /** `null`: somebody else wrote first. */

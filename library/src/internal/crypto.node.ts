@@ -7,7 +7,7 @@ export function sha256(text: string): string | Promise<string> {
 
 /** SHA-256 as a key of a map: short, since a map hashes it again. Not to be stored or sent. */
 export function digest(text: string): string | Promise<string> {
-  return hash('sha256', text, 'latin1')
+  return hash('sha256', text, 'binary')
 }
 
 export function base64url(bytes: Uint8Array): string {

@@ -62,7 +62,7 @@ export function cache({ maxEntries, maxBytes }: CacheLimits): Cache {
     const { id } = entry.verified.known
     const rest = chain(id).filter((other) => other !== entry)
     byId.delete(id)
-    for (const other of rest.reverse()) link(other)
+    for (const other of rest.toReversed()) link(other)
   }
 
   function link(entry: Entry): void {
