@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { hash, randomBytes } from 'node:crypto'
+import { registerHooks } from 'node:module'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Credentials, Presented, Tokens } from '../../src/credentials/credentials.ts'
@@ -329,3 +330,43 @@ test('keys that are none are refused at start-up, and no message says one', () =
     )
   }
 })
+
+test('tokens are the same on WebCrypto: what one runtime seals opens on the other', async () => {
+  const onWeb = (await importOnWeb('../../src/credentials/sealed.ts')) as {
+    sealedCredentials: typeof sealedCredentials
+  }
+  const web = onWeb.sealedCredentials({ keys: [other, secret] })
+  const node = sealedCredentials({ keys: [secret, other] })
+  const pending = web.reissue!(session)
+  assert.ok(pending instanceof Promise, 'this is the other implementation')
+  const { token } = await pending
+  const there = present(node, token)
+  assert.ok(there?.kind === 'proof')
+  assert.deepEqual(there.known, session)
+  assert.deepEqual(await web.present(tokenOf(node), now), there)
+
+  const reason = async (changed: string, at = now) => {
+    const presented = await web.present(changed, at)
+    return presented?.kind === 'refused' ? presented.reason : presented
+  }
+  assert.equal(await reason(token, session.expiresAt), 'expired')
+  assert.equal(await reason(token.slice(0, -1)), 'signature')
+  assert.equal(await reason(token.replace(/^v1.{9}/, 'v1.AAAAAAAA')), 'unknown-key')
+  assert.equal(await reason(`${token}=`), null)
+  await assert.rejects(async () => web.reissue!({ ...session, data: 'x'.repeat(13_000) }), DataError)
+})
+
+/** A module as runtimes without node:crypto load it. */
+async function importOnWeb(path: string): Promise<unknown> {
+  const hooks = registerHooks({
+    resolve(specifier, context, next) {
+      const isOurs = context.parentURL?.endsWith('?web') === true && specifier.startsWith('#')
+      return next(isOurs ? `../internal/${specifier.slice(1)}.web.ts` : specifier, context)
+    },
+  })
+  try {
+    return await import(`${path}?web`)
+  } finally {
+    hooks.deregister()
+  }
+}
