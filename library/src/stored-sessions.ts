@@ -1,20 +1,21 @@
 // Sessions on a store: the one place where transport, credential, store, feed, policy and session meet.
+import { arrivals } from './arriving.ts'
 import { asking } from './asking.ts'
 import { isSessionId, type Credentials, type KnownSession } from './credentials/credentials.ts'
-import { refuseCrossSite, isSafe } from './cross-site.ts'
 import { sections, type DataOf, type Schemas } from './data.ts'
 import { describe, parseUserAgent } from './device.ts'
 import { endings } from './endings.ts'
-import { ConfigError, ConflictError, CredentialError, SessionGoneError } from './errors.ts'
-import type { RefusedReason, SessionEvent } from './events.ts'
+import { ConfigError, ConflictError, SessionGoneError } from './errors.ts'
+import type { RefusedReason } from './events.ts'
 import { HeldSession, type Reply, type SessionContext } from './held-session.ts'
 import { checkUserId, decodeIdentity, encodeIdentity, nobody, remembered } from './identity.ts'
 import { milliseconds } from './internal/duration.ts'
 import { elapsedClock } from './internal/elapsed.ts'
 import { guarded } from './internal/guarded.ts'
 import { noStore } from './internal/no-store.ts'
+import { observed } from './internal/observed.ts'
 import { lifecycle, type Change } from './lifecycle.ts'
-import { checkOptions, checkOrigin, type Parts, type SessionsOptions } from './options.ts'
+import { checkOptions, type Parts, type SessionsOptions } from './options.ts'
 import { policy } from './policy.ts'
 import { refreshing } from './refreshing.ts'
 import { grants } from './roles.ts'
@@ -33,8 +34,7 @@ export function storedSessions<S extends Schemas>(
   checkOptions(o)
   const { now = Date.now, elapsed = elapsedClock(), random = randomBytes, feed = null } = o
   const kinds = [o.credentials].flat()
-  const transports = [o.transport].flat()
-  const trusted = new Set((o.trustedOrigins ?? []).map(checkOrigin))
+  const arriving = arrivals([o.transport].flat(), o.trustedOrigins ?? [])
   const emit = observed(o.onEvent)
   const storeless = o.store === undefined
 
@@ -105,25 +105,9 @@ export function storedSessions<S extends Schemas>(
     return record !== null && rules.live(record, now(), () => remembered(record)) ? record : null
   }
 
-  /** The credential of a request, and where a new one would go. Throws when the request may not change anything. */
-  function arrived(exchange: Exchange): { token: string | null | typeof duplicate; reply: Reply } {
-    const header = (name: string) => exchange.header(name)
-    let transport = transports[0]!
-    let token: string | null | typeof duplicate = null
-    for (const candidate of transports) {
-      const extracted = candidate.extract(header)
-      if (extracted === null) continue
-      if (token === null) transport = candidate
-      token = token === null ? extracted : duplicate
-    }
-    // Without a credential it is the first transport's: a sign-in would hand one out by it (login CSRF).
-    if (transport.ambient && !isSafe(exchange.method)) refuseCrossSite(header, token !== null, trusted)
-    return { token, reply: { exchange, transport } }
-  }
-
   /** The hot path: one function, so that a request waits for one promise beside the store's. */
   async function open(from: Exchange | string): Promise<Session<Data>> {
-    const { token, reply } = typeof from === 'string' ? { token: from, reply: null } : arrived(from)
+    const { token, reply } = typeof from === 'string' ? { token: from, reply: null } : arriving.toOpen(from)
     if (token === null) return new HeldSession<Data>(context, null, reply, null)
     if (token === duplicate) return refuse('duplicate', null, reply)
     let at = now()
@@ -194,19 +178,9 @@ export function storedSessions<S extends Schemas>(
     },
 
     async refresh(from) {
-      let token: string | null | typeof duplicate = typeof from === 'string' ? from : null
-      let reply: Reply | null = null
-      if (typeof from !== 'string') {
-        const header = (name: string) => from.header(name)
-        const transport = transports.find(({ refresh }) => (refresh?.extract(header) ?? null) !== null)
-        if (transport === undefined) return { session: new HeldSession<Data>(context, null, null, null), tokens: null }
-        // Whatever the method: it changes something.
-        if (transport.ambient) refuseCrossSite(header, true, trusted)
-        if (from.headersSent)
-          throw new CredentialError('undeliverable', 'the response has begun: refresh before answering')
-        token = transport.refresh!.extract(header)
-        reply = { exchange: from, transport }
-      }
+      const arrived = typeof from === 'string' ? { token: from, reply: null } : arriving.toRefresh(from)
+      if (arrived === null) return { session: new HeldSession<Data>(context, null, null, null), tokens: null }
+      const { token, reply } = arrived
       if (token === null || token === duplicate) return { session: refuse('duplicate', null, reply), tokens: null }
       const outcome = await refreshed(token)
       if ('refused' in outcome) return { session: refuse(outcome.refused, outcome.id, reply), tokens: null }
@@ -301,22 +275,4 @@ function unlessGone(error: unknown): null {
 
 function randomBytes(bytes: number): Uint8Array {
   return crypto.getRandomValues(new Uint8Array(bytes))
-}
-
-/** An observer that throws must not change what it observes. */
-function observed(onEvent: ((event: SessionEvent) => void) | undefined): (event: SessionEvent) => void {
-  if (onEvent === undefined) return () => {}
-  return (event) => {
-    try {
-      // A function that returns a promise is a `() => void` to TypeScript.
-      const result = onEvent(event) as unknown
-      if (result instanceof Promise) result.catch(failed)
-    } catch (error) {
-      failed(error)
-    }
-  }
-}
-
-function failed(error: unknown): void {
-  console.error('holdfast: onEvent threw', error)
 }

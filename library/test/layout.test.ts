@@ -21,6 +21,7 @@ const core = [
   'session.ts',
   'sessions.ts',
   'options.ts',
+  'arriving.ts',
   'stored-sessions.ts',
   'held-session.ts',
   'backend.ts',
@@ -55,7 +56,7 @@ const table: readonly Row[] = [
     may: ['errors.ts', 'internal/'],
     mayTypes: ['sessions.ts', 'session.ts', 'transport/transport.ts', 'npm:', 'node:'],
   },
-  { who: ['remote/'], may: [...contracts, ...pure, ...core, ...interfaces, 'internal/', 'remote/'] },
+  { who: ['remote/'], may: [...contracts, ...pure, 'identity.ts', ...core, ...interfaces, 'internal/', 'remote/'] },
 ]
 
 /** The only places that run on Node alone; everything else of the library runs anywhere. */
