@@ -19,6 +19,8 @@ export interface SigningIn {
   readonly old: KnownSession | null
   readonly o: SignInOptions<never>
   readonly device: Device
+  /** The header of the request, out of which `device` was told; `null` without one. */
+  readonly userAgent: string | null
   /** Throws when nobody can receive the credential any more. Asked last before `old` ends. */
   readonly checkDeliverable: () => void
 }
@@ -33,7 +35,10 @@ export interface Backend {
   guest(
     section: string,
     fn: (value: unknown) => unknown,
-  ): Promise<{ readonly value: unknown; begin(device: Device, checkDeliverable: () => void): Promise<Begun> }>
+  ): Promise<{
+    readonly value: unknown
+    begin(from: Pick<SigningIn, 'device' | 'userAgent' | 'checkDeliverable'>): Promise<Begun>
+  }>
   /** `fn` is called again when somebody else wrote first. `SessionGoneError`, `ConflictError`, `DataError`. */
   update(
     known: KnownSession,

@@ -24,6 +24,8 @@ export type DataOf<S extends Schemas> = {
 
 /** Reads and writes sections of a data string. Both reject with `DataError`. */
 export interface Sections {
+  /** Throws `DataError` unless `section` is one that may be used here. */
+  check(section: string): void
   /** An absent section is `undefined` to its schema, which may have a default for it. */
   read(data: string, section: string): Promise<unknown>
   /** The data with the section changed, and the value as `read` would give it. `undefined` removes the section. */
@@ -83,6 +85,7 @@ export function sections(schemas: Schemas | undefined, maxBytes: number): Sectio
   }
 
   return {
+    check: checkName,
     async read(data, section) {
       checkName(section)
       return validated(section, valueOf(data, section))

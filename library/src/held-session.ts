@@ -1,5 +1,5 @@
 // The session of one request: who it is, at once; what it holds, when asked; and its credential, handed out when it is new.
-import type { Backend, Begun } from './backend.ts'
+import type { Backend, Begun, SigningIn } from './backend.ts'
 import type { KnownSession, Tokens } from './credentials/credentials.ts'
 import { describe, parseUserAgent, type Device } from './device.ts'
 import { AccessError, CredentialError, DataError, SessionGoneError } from './errors.ts'
@@ -153,9 +153,7 @@ export class HeldSession<Data> implements Session<Data> {
       // Two first updates make one session: whoever comes second updates it.
       for (let write; (write = this.#underWay()) !== null;) await write
       if (this.#record === null) {
-        await this.#pend(
-          guest.begin(this.#deviceNow(), () => this.#checkDeliverable()).then((begun) => this.#receive(begun)),
-        )
+        await this.#pend(guest.begin(this.#from).then((begun) => this.#receive(begun)))
         return guest.value as Data[K]
       }
     }
@@ -184,8 +182,7 @@ export class HeldSession<Data> implements Session<Data> {
   async #beginUser(userId: string, o: SignInOptions<Data>): Promise<Tokens> {
     const { backend, emit } = this.#context
     const replaced = this.id
-    const checkDeliverable = () => this.#checkDeliverable()
-    const begun = await backend.signIn({ userId, old: this.#record, o, device: this.#deviceNow(), checkDeliverable })
+    const begun = await backend.signIn({ userId, old: this.#record, o, ...this.#from })
     this.#receive(begun)
     emit({ type: 'signed-in', id: begun.known.id, userId, replaced })
     return begun.tokens
@@ -296,11 +293,14 @@ export class HeldSession<Data> implements Session<Data> {
     }
   }
 
-  #deviceNow(): Device {
+  /** Whence a session is begun, and whether its credential would arrive there. */
+  get #from(): Pick<SigningIn, 'device' | 'userAgent' | 'checkDeliverable'> {
+    const checkDeliverable = () => this.#checkDeliverable()
     const exchange = this.#reply?.exchange
-    if (exchange === undefined) return this.device ?? nobody.device
-    const { browser, system } = parseUserAgent(exchange.header('user-agent'))
-    return describe(browser, system, exchange.address)
+    if (exchange === undefined) return { device: this.device ?? nobody.device, userAgent: null, checkDeliverable }
+    const userAgent = exchange.header('user-agent')
+    const { browser, system } = parseUserAgent(userAgent)
+    return { device: describe(browser, system, exchange.address), userAgent, checkDeliverable }
   }
 }
 

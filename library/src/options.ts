@@ -4,7 +4,7 @@ import type { Schemas } from './data.ts'
 import { ConfigError } from './errors.ts'
 import type { SessionEvent } from './events.ts'
 import type { Feed } from './feed.ts'
-import type { Duration } from './internal/duration.ts'
+import { milliseconds, type Duration } from './internal/duration.ts'
 import type { Limit } from './lifecycle.ts'
 import type { Lifetime } from './policy.ts'
 import type { Roles } from './roles.ts'
@@ -79,7 +79,7 @@ export interface Parts {
   readonly transport: Transport | readonly Transport[]
   readonly credentials: Credentials | readonly Credentials[]
   readonly verifier: (o: {
-    feed: Feed
+    feed: Pick<Feed, 'follow'>
     maxStalenessMs: number
     maxEntries: number
     maxBytes: number
@@ -91,9 +91,25 @@ export interface Parts {
   }) => Verifier
 }
 
+/** What every kind of `Sessions` can be told, checked; in ms. Throws `ConfigError`, naming the option. */
+export function checkShared(
+  o: Pick<SessionsOptions<Schemas>, 'deadline' | 'maxStaleness' | 'whenStale' | 'cache'> & Pick<Parts, 'transport'>,
+): { readonly deadlineMs: number; readonly maxStalenessMs: number } {
+  const deadlineMs = milliseconds('deadline', o.deadline ?? '500ms')
+  if (deadlineMs > 60_000) throw new ConfigError('deadline: at most 60s; requests wait for it')
+  const maxStalenessMs = milliseconds('maxStaleness', o.maxStaleness ?? '1s')
+  if (maxStalenessMs < 500) throw new ConfigError('maxStaleness: at least 500ms; reading the feed takes that long')
+  checkChoice('whenStale', o.whenStale, ['ask-store', 'refuse', 'trust-signed'])
+  for (const [name, bound] of Object.entries(o.cache ?? {})) {
+    if (bound !== undefined && !(bound >= 0)) throw new ConfigError(`cache.${name}: expected a number, 0 or more`)
+  }
+  if (Array.isArray(o.transport) && o.transport.length === 0) throw new ConfigError('transport: expected at least one')
+  return { deadlineMs, maxStalenessMs }
+}
+
 /** Throws `ConfigError`, naming the option. */
 export function checkOptions(o: Omit<SessionsOptions<Schemas>, keyof Parts> & Parts): void {
-  const { store, feed, transport, limit, maxDataBytes } = o
+  const { store, feed, limit, maxDataBytes } = o
   const kinds = [o.credentials].flat()
   if (kinds.length === 0) throw new ConfigError('credentials: expected at least one kind')
   const sealed = kinds.filter(({ kind }) => kind === 'sealed').length
@@ -105,12 +121,7 @@ export function checkOptions(o: Omit<SessionsOptions<Schemas>, keyof Parts> & Pa
     throw new ConfigError('store: required, such as memoryStore() or redisStore(client)')
   if (feed !== undefined && typeof feed?.follow !== 'function')
     throw new ConfigError('feed: expected one such as memoryFeed() or redisFeed(client)')
-  checkChoice('whenStale', o.whenStale, ['ask-store', 'refuse', 'trust-signed'])
   checkChoice('whenStoreIsDown', o.whenStoreIsDown, ['refuse', 'trust-signed'])
-  for (const [name, bound] of Object.entries(o.cache ?? {})) {
-    if (bound !== undefined && !(bound >= 0)) throw new ConfigError(`cache.${name}: expected a number, 0 or more`)
-  }
-  if (Array.isArray(transport) && transport.length === 0) throw new ConfigError('transport: expected at least one')
   if (limit !== undefined) {
     if (!Number.isInteger(limit.perUser) || limit.perUser < 1)
       throw new ConfigError('limit.perUser: expected 1 or more')
@@ -122,7 +133,7 @@ export function checkOptions(o: Omit<SessionsOptions<Schemas>, keyof Parts> & Pa
     throw new ConfigError('maxDataBytes: expected a number of bytes')
 }
 
-function checkChoice(option: string, value: string | undefined, choices: readonly string[]): void {
+export function checkChoice(option: string, value: string | undefined, choices: readonly string[]): void {
   if (value !== undefined && !choices.includes(value))
     throw new ConfigError(`${option}: expected ${choices.join(', ')}; got '${value}'`)
 }

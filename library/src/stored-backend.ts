@@ -52,7 +52,8 @@ export function storedBackend({ lifecycle, sections, policy, kinds, now }: Store
       const take = (device: Device) => () => ({ identity: { ...nobody, device }, data })
       return {
         value,
-        begin: (device, checkDeliverable) => begin({ userId: null, old: null, take: take(device), checkDeliverable }),
+        begin: ({ device, checkDeliverable }) =>
+          begin({ userId: null, old: null, take: take(device), checkDeliverable }),
       }
     },
 

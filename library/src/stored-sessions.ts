@@ -9,13 +9,12 @@ import { ConfigError, ConflictError, SessionGoneError } from './errors.ts'
 import type { RefusedReason } from './events.ts'
 import { HeldSession, type Reply, type SessionContext } from './held-session.ts'
 import { checkUserId, decodeIdentity, encodeIdentity, nobody, remembered } from './identity.ts'
-import { milliseconds } from './internal/duration.ts'
 import { elapsedClock } from './internal/elapsed.ts'
 import { guarded } from './internal/guarded.ts'
 import { noStore } from './internal/no-store.ts'
 import { observed } from './internal/observed.ts'
 import { lifecycle, type Change } from './lifecycle.ts'
-import { checkOptions, type Parts, type SessionsOptions } from './options.ts'
+import { checkOptions, checkShared, type Parts, type SessionsOptions } from './options.ts'
 import { policy } from './policy.ts'
 import { refreshing } from './refreshing.ts'
 import { grants } from './roles.ts'
@@ -38,10 +37,7 @@ export function storedSessions<S extends Schemas>(
   const emit = observed(o.onEvent)
   const storeless = o.store === undefined
 
-  const deadlineMs = milliseconds('deadline', o.deadline ?? '500ms')
-  if (deadlineMs > 60_000) throw new ConfigError('deadline: at most 60s; requests wait for it')
-  const maxStalenessMs = milliseconds('maxStaleness', o.maxStaleness ?? '1s')
-  if (maxStalenessMs < 500) throw new ConfigError('maxStaleness: at least 500ms; reading the feed takes that long')
+  const { deadlineMs, maxStalenessMs } = checkShared(o)
   const store = guarded(o.store ?? noStore, {
     deadlineMs,
     now,

@@ -18,7 +18,7 @@ export interface VerificationOptions {
    * Rejects with `StoreUnavailableError` when that can't be known.
    */
   readonly ask: ((token: string, presented: Asked) => Promise<Outcome>) | null
-  readonly kinds: readonly Credentials[]
+  readonly kinds: readonly Pick<Credentials, 'present'>[]
   readonly verifier: Verifier | null
   /** Whether a session that was asked for before is still within its limits. */
   readonly alive: (known: KnownSession, at: number) => boolean

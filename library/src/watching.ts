@@ -8,7 +8,7 @@ export interface WatchingOptions {
   readonly everyMs: number
   readonly now: () => number
   /** A live session; `null` when it is not. Rejects when that can't be known. `undefined`: there is nobody to ask. */
-  readonly read: (id: string) => Promise<SessionRecord | null | undefined>
+  readonly read: (id: string) => Promise<Pick<SessionRecord, 'expiresAt'> | null | undefined>
 }
 
 export interface Watching {

@@ -12,7 +12,7 @@ export type GuardedCall = <T>(
 ) => Promise<T>
 
 /** `engine` is what the message calls it. */
-export function guardedCall(engine: 'store' | 'feed', deadlineMs: number): GuardedCall {
+export function guardedCall(engine: 'store' | 'feed' | 'service', deadlineMs: number): GuardedCall {
   const inTime = deadline(deadlineMs)
 
   return async function attempt(circuit, call, attempts) {

@@ -6,7 +6,7 @@ import type { Judgement, Verified, Verifier } from './verify.ts'
 import { view } from './view.ts'
 
 export interface VerifierOptions extends CacheLimits {
-  readonly feed: Feed
+  readonly feed: Pick<Feed, 'follow'>
   readonly maxStalenessMs: number
   readonly maxEndings: number
   /** Elapsed time in ms. */

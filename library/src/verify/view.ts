@@ -2,7 +2,7 @@
 import type { Feed, FeedStep, Notice } from '../feed.ts'
 
 export interface ViewOptions {
-  readonly feed: Feed
+  readonly feed: Pick<Feed, 'follow'>
   readonly maxStalenessMs: number
   readonly maxEndings: number
   /** Elapsed time. */
