@@ -15,6 +15,7 @@ const statuses = {
   conflict: 409,
   limit: 429,
   'store-unavailable': 503,
+  service: 502,
 } as const
 
 /** What went wrong, for programs. */
@@ -126,5 +127,26 @@ export class StoreUnavailableError extends SessionError {
   /** RFC 9110, section 10.2.3: whole seconds, never 0. */
   override get headers(): Record<string, string> {
     return { 'Retry-After': String(Math.max(1, Math.ceil(this.retryAfterMs / 1000))) }
+  }
+}
+
+/** What a service said against a call, in the terms of RFC 9457. */
+export interface ServiceProblem {
+  /** The HTTP status. */
+  readonly status: number
+  /** What went wrong, for programs, such as `invalid-client` or `missing-permission`; `null` when it was no problem of the service's own. */
+  readonly code: string | null
+}
+
+/**
+ * The session service does not do what it was asked, and asking again won't help: a wrong client secret, a permission that is
+ * missing, input that it does not take. It says nothing of any user.
+ */
+export class ServiceError extends SessionError {
+  readonly code = 'service'
+  readonly problem: ServiceProblem
+  constructor(message: string, problem: ServiceProblem) {
+    super(message)
+    this.problem = problem
   }
 }

@@ -2,6 +2,8 @@
 import { opaqueCredentials } from './credentials/opaque.ts'
 import type { DataOf, Schemas, StandardSchema } from './data.ts'
 import type { SessionsOptions } from './options.ts'
+import type { ConnectOptions } from './remote/options.ts'
+import { remoteSessions } from './remote/remote-sessions.ts'
 import type { Sessions } from './sessions.ts'
 import { storedSessions } from './stored-sessions.ts'
 import { cookieTransport } from './transport/cookie.ts'
@@ -16,6 +18,21 @@ export function createSessions<const S extends Schemas = Readonly<Record<string,
 ): Sessions<DataOf<S>> {
   const { transport = cookieTransport(), credentials = opaqueCredentials() } = o
   return storedSessions({ ...o, transport, credentials, verifier })
+}
+
+/**
+ * Sessions through the session service: the same for the application as those of `createSessions`. Make one at start-up and keep it.
+ * Throws `ConfigError`, naming the option, when it can't work with one. The service need not be there yet.
+ *
+ * Calls reject with `StoreUnavailableError` when the service can't answer in time, and with `ServiceError` when it refuses this
+ * client: a wrong secret or a missing permission is never taken for a user who is not signed in.
+ */
+export function connectSessions<const S extends Schemas = Readonly<Record<string, StandardSchema>>>(
+  o: ConnectOptions<S>,
+): Sessions<DataOf<S>> {
+  const { transport = cookieTransport() } = o
+  const signed = () => ({ present: () => null })
+  return remoteSessions({ ...o, transport, verifier, opaque: opaqueCredentials(), signed })
 }
 
 export type {
@@ -38,12 +55,14 @@ export {
   CrossSiteError,
   DataError,
   LimitError,
+  ServiceError,
   SessionError,
   SessionGoneError,
   StoreUnavailableError,
   type CredentialReason,
   type DataIssue,
   type ErrorCode,
+  type ServiceProblem,
 } from './errors.ts'
 export type { EndReason, RefusedReason, SessionEvent } from './events.ts'
 export type { Cursor, Feed, FeedStep, FollowOptions, Notice } from './feed.ts'
@@ -53,6 +72,7 @@ export type { Lifetime, Limits } from './policy.ts'
 export type { Roles } from './roles.ts'
 export type { Requirement, Session, SignInOptions } from './session.ts'
 export type { CacheOptions, SessionsOptions } from './options.ts'
+export type { ConnectOptions } from './remote/options.ts'
 export type { EndOptions, SessionInfo, SessionOf, Sessions, StartOptions } from './sessions.ts'
 export type { ScannableStore, SessionRecord, Store, StoreOptions, SweepableStore } from './store.ts'
 export { bearerTransport } from './transport/bearer.ts'
