@@ -42,7 +42,7 @@ export function remoteFeed(http: Http): Pick<Feed, 'follow'> {
 
 function stepOf(body: unknown, sentAt: number): FeedStep {
   const { notices, cursor, gap, ageMs } = (body ?? {}) as Relayed
-  if (!Array.isArray(notices) || typeof cursor !== 'string' || typeof ageMs !== 'number' || !(ageMs >= 0))
+  if (!Array.isArray(notices) || typeof cursor !== 'string' || typeof gap !== 'boolean' || !(ageMs >= 0))
     throw new Error('the service answered with no step of a feed')
-  return { notices, cursor, gap: Boolean(gap), asOf: sentAt - ageMs }
+  return { notices, cursor, gap, asOf: sentAt - ageMs }
 }

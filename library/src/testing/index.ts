@@ -9,4 +9,5 @@ export {
   type ServeAdapter,
 } from './adapter.ts'
 export { fakeClock, type FakeClock } from './clock.ts'
+export { sessionsContract, testSessions, type SessionsRule, type SessionsUnderTest } from './sessions.ts'
 export { storeContract, testStore, type StoreRule, type StoreUnderTest, type TestFunction } from './store.ts'

@@ -1,0 +1,83 @@
+// An application finds the same sessions on a store, with and without a feed, and behind the session service.
+import { after, before, describe, test } from 'node:test'
+import { createClient } from 'redis'
+import { connectSessions, createSessions } from 'holdfast'
+import { redisFeed } from 'holdfast/feeds/redis'
+import { memoryStore } from 'holdfast/stores/memory'
+import { redisStore } from 'holdfast/stores/redis'
+import { testSessions } from 'holdfast/testing'
+import { startRedis, type Server } from '../../../scripts/servers.ts'
+import { clientId, clientSecret, startService, type ServedProcess } from './service.ts'
+
+testSessions(
+  'on a memory store',
+  (o) => {
+    const store = memoryStore()
+    const sessions = createSessions({ ...o, store })
+    return { sessions, another: () => createSessions({ ...o, store }), close: () => sessions.close() }
+  },
+  { test },
+)
+
+describe('on Redis', () => {
+  let redis: Server
+  let client: ReturnType<typeof createClient>
+  before(async () => {
+    redis = await startRedis()
+    client = createClient({ url: redis.url, commandOptions: { timeout: undefined } })
+    await client.connect()
+  })
+  after(async () => {
+    client.destroy()
+    await redis.stop()
+  })
+
+  testSessions(
+    'with a feed',
+    (o) => {
+      const make = () => createSessions({ ...o, store: redisStore(client), feed: redisFeed(client) })
+      const both = [make(), make()] as const
+      return {
+        sessions: both[0],
+        another: () => both[1],
+        maxStalenessMs: 1000,
+        close: () => both.forEach((sessions) => sessions.close()),
+      }
+    },
+    { test },
+  )
+})
+
+describe('behind the session service', () => {
+  let redis: Server
+  let services: readonly [ServedProcess, ServedProcess]
+  before(async () => {
+    redis = await startRedis()
+    services = await Promise.all([startService({ store: redis.url }), startService({ store: redis.url })])
+  })
+  after(async () => {
+    await Promise.all(services.map((service) => service.kill()))
+    await redis.stop()
+  })
+
+  for (const [name, second] of [
+    ['one replica', 0],
+    ['two replicas', 1],
+  ] as const) {
+    testSessions(
+      name,
+      (o) => {
+        const connect = ({ url }: ServedProcess) => connectSessions({ ...o, url, clientId, clientSecret })
+        const both = [connect(services[0]), connect(services[second])] as const
+        return {
+          sessions: both[0],
+          another: () => both[1],
+          maxStalenessMs: 1000,
+          signed: true,
+          close: () => both.forEach((sessions) => sessions.close()),
+        }
+      },
+      { test },
+    )
+  }
+})
