@@ -1,8 +1,9 @@
-// Which functions of a contender take its time: `node --conditions=source bench/flame.ts holdfast-http redis [seconds]`.
+// Which functions of a contender take its time: `node --conditions=source bench/flame.ts holdfast-http redis [seconds] [question]`.
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { requireLoadTools } from './harness/machine.ts'
+import type { Question } from './harness/person.ts'
 import { launch } from './harness/processes.ts'
 import { benchRedis } from './harness/redis.ts'
 import { table } from './harness/report.ts'
@@ -18,7 +19,7 @@ interface Profile {
   readonly timeDeltas: readonly number[]
 }
 
-const [module = 'holdfast-http', variant = 'redis', seconds = '4'] = process.argv.slice(2)
+const [module = 'holdfast-http', variant = 'redis', seconds = '4', question = 'data'] = process.argv.slice(2)
 requireLoadTools()
 const redis = await benchRedis()
 const folder = mkdtempSync(join(tmpdir(), 'holdfast-flame-'))
@@ -32,13 +33,10 @@ try {
 }
 
 async function run(): Promise<number> {
-  await using server = await launch(module, variant, redis.url, [
-    '--cpu-prof',
-    '--cpu-prof-interval=200',
-    `--cpu-prof-dir=${folder}`,
-  ])
-  const cookies = await startSessions(server.port)
-  const requests = cookies.map((cookie): Request => ({ method: 'GET', path: '/', headers: { cookie } }))
+  const nodeOptions = ['--cpu-prof', '--cpu-prof-interval=200', `--cpu-prof-dir=${folder}`]
+  await using server = await launch(module, variant, redis.url, { question: question as Question, nodeOptions })
+  const sessions = await startSessions(server.port)
+  const requests = sessions.map((headers): Request => ({ method: 'GET', path: '/', headers }))
   return (await load(server.port, requests, { seconds: Number(seconds) })).requests
 }
 

@@ -4,8 +4,8 @@ import { betterAuth } from 'better-auth'
 import { memoryAdapter } from 'better-auth/adapters/memory'
 import { fromNodeHeaders } from 'better-auth/node'
 import fastify from 'fastify'
-import { connectRedis, contend, userIn, variant } from '../harness/contender.ts'
-import { person } from '../harness/person.ts'
+import { answerFrom, connectRedis, contend, contentOf, userIn, variant } from '../harness/contender.ts'
+import type { Content } from '../harness/person.ts'
 
 const client = await connectRedis()
 const auth = betterAuth({
@@ -30,15 +30,16 @@ const auth = betterAuth({
 const app = fastify()
 app.get('/', async (request) => {
   const found = await auth.api.getSession({ headers: fromNodeHeaders(request.headers) })
-  return { userId: found!.user.name, data: JSON.parse(found!.session.data!) }
+  const held = JSON.parse(found!.session.data!) as Omit<Content, 'userId'>
+  return answerFrom({ ...held, userId: found!.user.name })
 })
 app.post('/', async (request, reply) => {
-  const { userId, data } = person(userIn(request.headers))
-  const body = { name: userId, email: data.email, password: 'correct horse' }
+  const { userId, ...held } = contentOf(userIn(request.headers))
+  const body = { name: userId, email: `${userId}@shop.example`, password: 'correct horse' }
   const signedUp = await auth.api.signUpEmail({ body, returnHeaders: true })
   const cookie = pairs(signedUp.headers)
   const changed = await auth.api.updateSession({
-    body: { data: JSON.stringify(data) },
+    body: { data: JSON.stringify(held) },
     headers: new Headers({ cookie }),
     returnHeaders: true,
   })

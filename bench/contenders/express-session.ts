@@ -3,14 +3,14 @@
 import { createServer } from 'node:http'
 import { createRequire } from 'node:module'
 import express, { type Request, type RequestHandler } from 'express'
-import { connectRedis, contend, userIn, variant } from '../harness/contender.ts'
-import { amr, person, roles } from '../harness/person.ts'
+import { answerFrom, connectRedis, contend, contentOf, userIn, variant } from '../harness/contender.ts'
+import type { Content } from '../harness/person.ts'
 
 // Their types would put their session into every Express request of this repository.
 const require = createRequire(import.meta.url)
 const session = require('express-session') as (o: object) => RequestHandler
 const { RedisStore } = require('connect-redis') as { RedisStore: new (o: object) => object }
-type WithSession = Request & { session: Record<string, unknown> }
+type WithSession = Request & { session: Content }
 
 const timeout = variant === 'redis-timeouts' ? 'default' : 'none'
 const store = variant === 'memory' ? undefined : new RedisStore({ client: await connectRedis(timeout) })
@@ -19,12 +19,10 @@ app.use(
   session({ store, secret: 'a secret of the bench, and of nothing else', resave: false, saveUninitialized: false }),
 )
 app.get('/', (request, response) => {
-  const { userId, data } = (request as unknown as WithSession).session
-  response.json({ userId, data })
+  response.json(answerFrom((request as unknown as WithSession).session))
 })
 app.post('/', (request, response) => {
-  const { userId, data } = person(userIn(request.headers))
-  Object.assign((request as unknown as WithSession).session, { userId, roles, amr, data })
+  Object.assign((request as unknown as WithSession).session, contentOf(userIn(request.headers)))
   response.end()
 })
 contend(createServer(app))

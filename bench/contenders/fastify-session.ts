@@ -2,15 +2,15 @@
 // `rolling: false` is the variant that does not send the cookie again with every response.
 import { createRequire } from 'node:module'
 import fastify, { type FastifyPluginCallback, type FastifyRequest } from 'fastify'
-import { connectRedis, contend, userIn, variant } from '../harness/contender.ts'
-import { amr, person, roles } from '../harness/person.ts'
+import { answerFrom, connectRedis, contend, contentOf, userIn, variant } from '../harness/contender.ts'
+import type { Content } from '../harness/person.ts'
 
 // Their types would put their session into every Fastify request of this repository.
 const require = createRequire(import.meta.url)
 const cookies = require('@fastify/cookie') as FastifyPluginCallback
 const session = require('@fastify/session') as FastifyPluginCallback<Record<string, unknown>>
 const { RedisStore } = require('connect-redis') as { RedisStore: new (o: object) => object }
-type WithSession = FastifyRequest & { session: Record<string, unknown> }
+type WithSession = FastifyRequest & { session: Content }
 
 const app = fastify()
 app.register(cookies)
@@ -22,13 +22,9 @@ app.register(session, {
   // The load comes without TLS.
   cookie: { secure: false },
 })
-app.get('/', async (request) => {
-  const { userId, data } = (request as WithSession).session
-  return { userId, data }
-})
+app.get('/', async (request) => answerFrom((request as WithSession).session))
 app.post('/', async (request, reply) => {
-  const { userId, data } = person(userIn(request.headers))
-  Object.assign((request as WithSession).session, { userId, roles, amr, data })
+  Object.assign((request as WithSession).session, contentOf(userIn(request.headers)))
   return reply.send()
 })
 await app.ready()

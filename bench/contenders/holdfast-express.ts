@@ -1,25 +1,20 @@
-// Holdfast in Express 5, on memory or Redis.
+// Holdfast in Express 5, in all variants.
 import { createServer } from 'node:http'
 import express, { type Request } from 'express'
 import type { SessionOf } from 'holdfast'
 import { sessionMiddleware } from 'holdfast/adapters/express'
 import { contend, userIn } from '../harness/contender.ts'
-import { sessions } from '../harness/holdfast.ts'
-import { amr, person, roles } from '../harness/person.ts'
+import { answerOf, begin, sessions } from '../harness/holdfast.ts'
 
 type WithSession = Request & { session: SessionOf<typeof sessions> }
 
 const app = express()
 app.use(sessionMiddleware(sessions))
 app.get('/', async (request, response) => {
-  const { session } = request as unknown as WithSession
-  response.json({ userId: session.userId, data: await session.read('profile') })
+  response.json(await answerOf((request as unknown as WithSession).session))
 })
 app.post('/', async (request, response) => {
-  const { session } = request as unknown as WithSession
-  const { userId, data } = person(userIn(request.headers))
-  await session.signIn(userId, { roles, amr })
-  await session.update('profile', () => data)
+  await begin((request as unknown as WithSession).session, userIn(request.headers), response)
   response.end()
 })
 contend(createServer(app))

@@ -1,10 +1,9 @@
-// Holdfast in a hook of Fastify 5, on memory or Redis.
+// Holdfast in a hook of Fastify 5, in all variants.
 import fastify, { type FastifyRequest } from 'fastify'
 import type { SessionOf } from 'holdfast'
 import { sessionOpener } from 'holdfast/adapters/node'
 import { contend, userIn } from '../harness/contender.ts'
-import { sessions } from '../harness/holdfast.ts'
-import { amr, person, roles } from '../harness/person.ts'
+import { answerOf, begin, sessions } from '../harness/holdfast.ts'
 
 type WithSession = FastifyRequest & { held: SessionOf<typeof sessions> }
 
@@ -14,15 +13,9 @@ app.decorateRequest('held', null)
 app.addHook('onRequest', async (request, reply) => {
   Object.assign(request, { held: await open(request.raw, reply.raw) })
 })
-app.get('/', async (request) => {
-  const { held: session } = request as WithSession
-  return { userId: session.userId, data: await session.read('profile') }
-})
+app.get('/', async (request) => answerOf((request as WithSession).held))
 app.post('/', async (request, reply) => {
-  const { held: session } = request as WithSession
-  const { userId, data } = person(userIn(request.headers))
-  await session.signIn(userId, { roles, amr })
-  await session.update('profile', () => data)
+  await begin((request as WithSession).held, userIn(request.headers), reply.raw)
   return reply.send()
 })
 await app.ready()

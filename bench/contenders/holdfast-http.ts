@@ -1,23 +1,20 @@
-// Holdfast on node:http, on memory or Redis.
+// Holdfast on node:http, in all variants.
 import { createServer } from 'node:http'
 import { sessionHandler } from 'holdfast/adapters/node'
 import { contend, userIn } from '../harness/contender.ts'
-import { sessions } from '../harness/holdfast.ts'
-import { amr, person, roles } from '../harness/person.ts'
+import { answerOf, begin, sessions } from '../harness/holdfast.ts'
 
 contend(
   createServer(
     sessionHandler(sessions, async (request, response, session) => {
       if (request.method === 'POST') {
-        const { userId, data } = person(userIn(request.headers))
-        await session.signIn(userId, { roles, amr })
-        await session.update('profile', () => data)
+        await begin(session, userIn(request.headers), response)
         response.end()
         return
       }
-      const data = await session.read('profile')
+      const answer = await answerOf(session)
       response.setHeader('content-type', 'application/json; charset=utf-8')
-      response.end(JSON.stringify({ userId: session.userId, data }))
+      response.end(JSON.stringify(answer))
     }),
   ),
 )

@@ -1,39 +1,51 @@
-// node:http without sessions (bare), and the floors: a Map lookup (map), one GET through node-redis (get).
+// node:http without sessions, sent a cookie (bare) or a bearer token (bearer), and the floors: a Map lookup (map), one GET through
+// node-redis (get).
 import { createServer } from 'node:http'
-import { connectRedis, contend, idleCookie, personIn, userIn, variant } from '../harness/contender.ts'
-import { person, type Person } from '../harness/person.ts'
+import {
+  answerFrom,
+  connectRedis,
+  contend,
+  contentOf,
+  idleCookie,
+  personIn,
+  userIn,
+  variant,
+} from '../harness/contender.ts'
+import type { Content } from '../harness/person.ts'
 
-const known = person(0)
-const people = new Map<number, Person>()
+const known = contentOf(0)
+const people = new Map<string, Content>()
 const client = variant === 'get' ? await connectRedis() : null
+const bearer = variant === 'bearer' ? (await import('../harness/tokens.ts')).signing('EdDSA') : null
 
 contend(
   createServer((request, response) => {
     if (request.method === 'POST') {
       start(userIn(request.headers)).then(
-        (cookie) => response.setHeader('set-cookie', cookie).end(),
+        ([name, value]) => response.setHeader(name, value).end(),
         (error: unknown) => response.destroy(error as Error),
       )
       return
     }
-    if (variant === 'bare') answer(known)
-    else if (client === null) answer(people.get(personIn(request.headers.cookie!))!)
+    if (variant === 'map') reply(people.get(request.headers.cookie!)!)
+    else if (client === null) reply(known)
     else {
       client.get(`s:${personIn(request.headers.cookie!)}`).then(
-        () => answer(known),
+        () => reply(known),
         (error: unknown) => response.destroy(error as Error),
       )
     }
 
-    function answer({ userId, data }: Person): void {
+    function reply(held: Content): void {
       response.setHeader('content-type', 'application/json; charset=utf-8')
-      response.end(JSON.stringify({ userId, data }))
+      response.end(JSON.stringify(answerFrom(held)))
     }
   }),
 )
 
-async function start(n: number): Promise<string> {
-  people.set(n, person(n))
-  await client?.set(`s:${n}`, JSON.stringify(person(n)))
-  return idleCookie(n)
+async function start(n: number): Promise<readonly [string, string]> {
+  if (bearer !== null) return ['x-bearer', await bearer.accessToken(n)]
+  people.set(idleCookie(n), contentOf(n))
+  await client?.set(`s:${n}`, JSON.stringify(contentOf(n)))
+  return ['set-cookie', idleCookie(n)]
 }

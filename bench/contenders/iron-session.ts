@@ -1,27 +1,21 @@
 // iron-session 9 on node:http: the whole session sealed in the cookie, nothing on the server.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { getIronSession } from 'iron-session'
-import { contend, userIn } from '../harness/contender.ts'
-import { amr, person, roles, type Profile } from '../harness/person.ts'
+import { answerFrom, contend, contentOf, userIn } from '../harness/contender.ts'
+import type { Content } from '../harness/person.ts'
 
-interface Content {
-  userId: string
-  roles: string[]
-  amr: string[]
-  data: Profile
-}
 const options = { password: 'a password of the bench, and of nothing else', cookieName: 'session' }
 
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const session = await getIronSession<Content>(request, response, options)
   if (request.method === 'POST') {
-    Object.assign(session, { ...person(userIn(request.headers)), roles, amr })
+    Object.assign(session, contentOf(userIn(request.headers)))
     await session.save()
     response.end()
     return
   }
   response.setHeader('content-type', 'application/json; charset=utf-8')
-  response.end(JSON.stringify({ userId: session.userId, data: session.data }))
+  response.end(JSON.stringify(answerFrom(session as Content)))
 }
 
 contend(

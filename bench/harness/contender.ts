@@ -2,6 +2,7 @@
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createClient } from 'redis'
+import { answer, content, type Content, type Question } from './person.ts'
 
 /** What a contender tells the harness, over IPC. */
 export type FromContender =
@@ -11,10 +12,19 @@ export type FromContender =
 export type ToContender = 'cpu'
 
 /**
- * The contract: `POST /` with a header `x-user: n` starts the session of person `n` and answers its cookies; `GET /` with
- * them answers `{ userId, data }`. The first argument of the process says which variant it is.
+ * The contract: `POST /` with a header `x-user: n` starts the session of person `n` and answers its cookies, or a bearer token in
+ * the header `x-bearer`; `GET /` with them answers `{ userId, data }`, or `{ userId, roles }` where the question is `identity`.
+ * The first argument of the process says which variant it is, the second the question.
  */
 export const variant = process.argv[2] ?? ''
+const question = (process.argv[3] ?? 'data') as Question
+
+/** What the session of person `n` is given. */
+export const contentOf = (n: number): Content => content(question, n)
+/** What is answered from it. */
+export const answerFrom = (held: Pick<Content, 'userId' | 'roles' | 'data'>): object => answer(question, held)
+/** Whether the answer needs what the session holds. */
+export const asksForData = question === 'data'
 
 /** Starts answering, on a free port, until the harness goes away. */
 export function contend(server: Server): void {

@@ -1,4 +1,4 @@
-// Who the thousand sessions belong to, and the 300 bytes each of them holds.
+// Who the thousand sessions belong to, what each of them holds, and what is asked of it.
 import * as z from 'zod'
 
 export const profile = z
@@ -40,6 +40,30 @@ export function person(n: number): Person {
   }
   const note = words.slice(0, dataBytes - JSON.stringify({ profile: data }).length)
   return { userId: `user-${n}`, data: { ...data, note } }
+}
+
+/** What is asked of a session: who it is, or also what it holds. */
+export type Question = 'identity' | 'data'
+
+/** What a contender's session is given; data only where it is asked for. */
+export interface Content {
+  readonly userId: string
+  readonly roles: readonly string[]
+  readonly amr: readonly string[]
+  readonly data?: Profile | undefined
+}
+
+export function content(question: Question, n: number): Content {
+  const { userId, data } = person(n)
+  return { userId, roles, amr, ...(question === 'data' ? { data } : {}) }
+}
+
+/** What a contender answers. */
+export function answer(
+  question: Question,
+  { userId, roles, data }: Pick<Content, 'userId' | 'roles' | 'data'>,
+): object {
+  return question === 'identity' ? { userId, roles } : { userId, data }
 }
 
 const words =

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import type { FromContender, ToContender } from './contender.ts'
 import { serverCore } from './machine.ts'
+import type { Question } from './person.ts'
 
 export interface Contestant extends AsyncDisposable {
   readonly port: number
@@ -11,15 +12,15 @@ export interface Contestant extends AsyncDisposable {
   cpu(): Promise<{ user: number; system: number }>
 }
 
-/** Starts `contenders/<module>.ts` with its variant. */
+/** Starts `contenders/<module>.ts` with its variant; the question is for data unless it says otherwise. */
 export async function launch(
   module: string,
   variant: string,
   redisUrl: string,
-  nodeOptions: readonly string[] = [],
+  { question = 'data', nodeOptions = [] }: { question?: Question; nodeOptions?: readonly string[] } = {},
 ): Promise<Contestant> {
   const file = join(import.meta.dirname, '..', 'contenders', `${module}.ts`)
-  const command = [process.execPath, '--conditions=source', ...nodeOptions, file, variant]
+  const command = [process.execPath, '--conditions=source', ...nodeOptions, file, variant, question]
   const child = spawn('taskset', ['-c', serverCore, ...command], {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     env: { ...process.env, NODE_ENV: 'production', REDIS_URL: redisUrl },
