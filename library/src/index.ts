@@ -1,5 +1,7 @@
 // Public names of `holdfast`.
+import { remoteKeys } from './credentials/jwks.ts'
 import { opaqueCredentials } from './credentials/opaque.ts'
+import { signedCredentials } from './credentials/signed.ts'
 import type { DataOf, Schemas, StandardSchema } from './data.ts'
 import type { SessionsOptions } from './options.ts'
 import type { ConnectOptions } from './remote/options.ts'
@@ -31,8 +33,14 @@ export function connectSessions<const S extends Schemas = Readonly<Record<string
   o: ConnectOptions<S>,
 ): Sessions<DataOf<S>> {
   const { transport = cookieTransport() } = o
-  const signed = () => ({ present: () => null })
-  return remoteSessions({ ...o, transport, verifier, opaque: opaqueCredentials(), signed })
+  return remoteSessions({
+    ...o,
+    transport,
+    verifier,
+    opaque: opaqueCredentials(),
+    signed: ({ issuer, audience, jwksUrl: url, fetch }) =>
+      signedCredentials({ issuer, audience, keys: remoteKeys({ url, fetch }) }),
+  })
 }
 
 export type {

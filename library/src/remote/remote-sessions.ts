@@ -47,7 +47,15 @@ export function remoteSessions<S extends Schemas>(
     fetch,
     changed: (cause) => emit(cause === null ? { type: 'store-up' } : { type: 'store-down', cause }),
   })
-  const signed = signedBy({ url, http: service, issuer: o.issuer, audience: o.audience, fetch, make: o.signed })
+  const signed = signedBy({
+    url,
+    http: service,
+    issuer: o.issuer,
+    audience: o.audience,
+    fetch,
+    deadlineMs,
+    make: o.signed,
+  })
   const verifier = o.verifier({
     feed: remoteFeed(service),
     maxStalenessMs,

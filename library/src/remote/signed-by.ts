@@ -12,17 +12,24 @@ export interface SignedByOptions {
   /** Default: the issuer. */
   readonly audience: string | readonly string[] | undefined
   readonly fetch: typeof globalThis.fetch
+  readonly deadlineMs: number
   readonly make: RemoteParts['signed']
 }
 
 type Checking = ReturnType<RemoteParts['signed']>
 
-export function signedBy({ url, http, issuer, audience, fetch, make }: SignedByOptions): Checking {
+export function signedBy({ url, http, issuer, audience, fetch, deadlineMs, make }: SignedByOptions): Checking {
   let checking: Checking | null = issuer === undefined ? null : of(issuer)
   let asking: Promise<Checking | null> | null = null
 
   function of(name: string): Checking {
-    return make({ issuer: name, audience: audience ?? name, jwksUrl: `${url}/.well-known/jwks.json`, fetch })
+    return make({
+      issuer: name,
+      audience: audience ?? name,
+      jwksUrl: `${url}/.well-known/jwks.json`,
+      // A request may wait for them. They are asked for so rarely that a timer of their own costs nothing.
+      fetch: (input, init) => fetch(input, { ...init, signal: AbortSignal.timeout(deadlineMs) }),
+    })
   }
 
   /** `null`: the service has no signed tokens. */

@@ -53,7 +53,9 @@ describe('behind the session service', () => {
   let services: readonly [ServedProcess, ServedProcess]
   before(async () => {
     redis = await startRedis()
-    services = await Promise.all([startService({ store: redis.url }), startService({ store: redis.url })])
+    // What they call themselves is not where they are: clients ask them who issues their tokens.
+    const env = { HOLDFAST_ISSUER: 'https://accounts.example' }
+    services = await Promise.all([startService({ store: redis.url, env }), startService({ store: redis.url, env })])
   })
   after(async () => {
     await Promise.all(services.map((service) => service.kill()))
