@@ -40,7 +40,8 @@ function program(guide: string, more: string): string {
   return file
 }
 
-for (const guide of ['getting-started.md', 'express.md', 'frameworks.md']) {
+const guides = ['getting-started.md', 'express.md', 'frameworks.md', 'tokens.md', 'revocation.md', 'connecting.md']
+for (const guide of guides) {
   test(`the types of ${guide} hold`, async () => {
     const file = written(guide)
     const typed = file.replace('.ts', '.json')
@@ -132,3 +133,14 @@ test('the other frameworks do what their guide says', async (t) => {
   while (!printed.includes('done')) await setTimeout(10)
   assert.deepEqual(printed.slice(1), ['fetch 200', 'bearer 401', 'bearer 200', 'done'])
 })
+
+for (const [guide, expected] of [
+  ['tokens.md', ['ada 299.', '1', 'ada']],
+  ['revocation.md', ['close the socket']],
+] as const) {
+  test(`the program of ${guide} does what the guide says`, async () => {
+    const file = program(guide, guide === 'revocation.md' ? 'sessions.close()' : 'process.exit()')
+    const { stdout } = await promisify(execFile)(process.execPath, ['--conditions=source', file], { cwd: folder })
+    for (const line of expected) assert.ok(stdout.includes(line), stdout)
+  })
+}
