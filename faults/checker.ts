@@ -59,6 +59,8 @@ interface Life {
   readonly opens: Opened[]
 }
 
+const becauseEnded: ReadonlySet<string> = new Set(['refused: ended', 'refused: unknown'])
+
 /** What an asynchronous replica may be behind by when it is promoted. */
 const replicationLagMs = 2_000
 
@@ -102,6 +104,7 @@ export function check(history: readonly Entry[], rules: Rules): Report {
       } else {
         counts.refused++
         if (open.ended >= life.endBegan) {
+          if (!becauseEnded.has(open.outcome)) continue
           refusedBy.set(open.node, Math.min(open.ended, refusedBy.get(open.node) ?? Infinity))
         } else if (mayBeLost(life, open.ended)) lost.add(life.id)
         else if (!mayBeRefused(life, open)) broken('honest request refused', `${named(open)}: ${open.outcome}`)

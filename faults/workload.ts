@@ -35,6 +35,8 @@ interface User {
   readonly id: string
   /** One change at a time, so that it is clear what holds. */
   isBusy: boolean
+  /** Comes back as somebody else. */
+  isGone: boolean
   clients: Client[]
 }
 
@@ -42,7 +44,7 @@ type Did = Done & { readonly node: string }
 
 const tickMs = 30
 const liveAtLeast = 36
-const usersAtMost = 24
+const usersAtMost = 60
 const knownAtMost = 220
 const roleSets = [['shopper'], ['clerk'], ['clerk', 'auditor'], []] as const
 /** Nobody waits longer for an ending before asking somebody else. */
@@ -52,7 +54,8 @@ const answersLost = 0.05
 const refreshGivesUpMs = 6_000
 
 export function workload({ nodes, record, random, signedShare }: WorkloadOptions): Workload {
-  const users: User[] = Array.from({ length: usersAtMost }, (_, i) => ({ id: `user${i}`, isBusy: false, clients: [] }))
+  let born = 0
+  const users: User[] = Array.from({ length: usersAtMost }, newUser)
   /** The oldest first. */
   const tokens = new Map<string, KnownToken & { readonly client: Client }>()
   const underWay = new Set<Promise<unknown>>()
@@ -62,6 +65,10 @@ export function workload({ nodes, record, random, signedShare }: WorkloadOptions
     const doing = next().finally(() => underWay.delete(doing))
     underWay.add(doing)
   }, tickMs)
+
+  function newUser(): User {
+    return { id: `user${born++}`, isBusy: false, isGone: false, clients: [] }
+  }
 
   async function next(): Promise<void> {
     const idle = users.filter(({ isBusy }) => !isBusy)
@@ -128,24 +135,26 @@ export function workload({ nodes, record, random, signedShare }: WorkloadOptions
     await exclusively(user, async () => {
       const { clients } = user
       for (const client of clients) over(client)
-      await insist(
-        clients.map(({ id }) => id),
-        { do: 'endUser', userId: user.id },
-      )
+      const ids = clients.map(({ id }) => id)
+      const isSure = await insist(ids, { do: 'endUser', userId: user.id })
+      // A request that is stuck on its way ends whatever it finds when it arrives.
+      if (!isSure) user.isGone = true
     })
   }
 
-  async function insist(ids: readonly string[], act: Act): Promise<void> {
-    while (!stopped) {
+  /** Whether the first attempt was it. Of one that failed, or took too long, nobody knows when it is carried out. */
+  async function insist(ids: readonly string[], act: Act): Promise<boolean> {
+    for (let attempt = 1; !stopped; attempt++) {
       const doing = ask(oneOf(random, up()), act).then(({ result, ...did }) => {
         record({ kind: 'end', ...about(did), ids, done: result.is === 'done', why: whyOf(result) })
         return result.is === 'done'
       })
       underWay.add(doing)
       void doing.finally(() => underWay.delete(doing))
-      if (await Promise.race([doing, sleep(patienceMs, false)])) return
+      if (await Promise.race([doing, sleep(patienceMs, false)])) return attempt === 1
       await sleep(100)
     }
+    return false
   }
 
   async function signIn(user: User, client: Client): Promise<void> {
@@ -216,7 +225,7 @@ export function workload({ nodes, record, random, signedShare }: WorkloadOptions
       successor,
       why: whyOf(result),
     })
-    if (outcome.startsWith('refused')) gone(client)
+    if (outcome.startsWith('refused')) over(client)
     return result.is === 'given' ? { ...result, began: did.began } : null
   }
 
@@ -229,15 +238,10 @@ export function workload({ nodes, record, random, signedShare }: WorkloadOptions
     client.isRefreshing = false
   }
 
-  function gone(client: Client): void {
-    over(client)
-    for (const user of users) user.clients = user.clients.filter((other) => other !== client)
-  }
-
   function over(client: Client): void {
     client.isOver = true
-    const user = users.find(({ id }) => id === client.userId)!
-    user.clients = user.clients.filter((other) => other !== client)
+    const user = users.find(({ id }) => id === client.userId)
+    if (user !== undefined) user.clients = user.clients.filter((other) => other !== client)
   }
 
   /** All try it from now on; the ended ones are forgotten first, the oldest first. */
@@ -260,6 +264,7 @@ export function workload({ nodes, record, random, signedShare }: WorkloadOptions
       await run()
     } finally {
       user.isBusy = false
+      if (user.isGone) users.splice(users.indexOf(user), 1, newUser())
     }
   }
 
