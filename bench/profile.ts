@@ -4,6 +4,7 @@ import { hash } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { cookieTransport, createSessions, type Exchange } from 'holdfast'
 import { memoryStore } from 'holdfast/stores/memory'
+import { costs } from './harness/cost.ts'
 import { address, amr, person, profile, roles, userAgent } from './harness/person.ts'
 import { median, table } from './harness/report.ts'
 
@@ -14,8 +15,6 @@ const { values } = parseArgs({
     only: { type: 'string', default: '' },
   },
 })
-const rounds = Number(values.rounds)
-const calls = Number(values.calls)
 
 const store = memoryStore()
 const sessions = createSessions({ store, data: { profile } })
@@ -73,29 +72,15 @@ const anonymous: Exchange = {
   dependsOn: () => {},
 }
 
-const names = Object.keys(steps).filter((name) => name.startsWith(values.only))
-const measured = new Map<string, number[]>(names.map((name) => [name, []]))
-for (const name of names) await nanoseconds(steps[name]!)
-for (let round = 0; round < rounds; round++) {
-  for (const name of names) measured.get(name)!.push(await nanoseconds(steps[name]!))
-}
-const least = (name: string) => Math.min(...measured.get(name)!)
+const measured = await costs(
+  Object.entries(steps)
+    .filter(([name]) => name.startsWith(values.only))
+    .map(([name, run]) => ({ name, run, calls: Number(values.calls) })),
+  Number(values.rounds),
+)
 console.log(
   table(
     ['step', 'ns, median', 'ns, least'],
-    names.map((name) => [name, median(measured.get(name)!).toFixed(0), least(name).toFixed(0)]),
+    [...measured].map(([name, ns]) => [name, median(ns).toFixed(0), Math.min(...ns).toFixed(0)]),
   ),
 )
-
-/** CPU time per call, as many in flight as a busy server has. */
-async function nanoseconds(step: () => unknown): Promise<number> {
-  const inFlight = 32
-  const before = process.cpuUsage()
-  for (let done = 0; done < calls; done += inFlight) {
-    const pending: unknown[] = []
-    for (let i = 0; i < inFlight; i++) pending.push(step())
-    await Promise.all(pending)
-  }
-  const { user, system } = process.cpuUsage(before)
-  return ((user + system) * 1000) / calls
-}

@@ -10,11 +10,12 @@ export interface Heading {
   readonly date: string
   readonly machine: Machine
   readonly node: string
-  readonly redis: string
+  readonly redis: string | null
   readonly packages: Readonly<Record<string, string>>
 }
 
-export function heading(redis: string): Heading {
+/** `redis` is its version, `null` where none took part. */
+export function heading(redis: string | null): Heading {
   return { date: new Date().toISOString(), machine: machine(), node: process.version, redis, packages: packages() }
 }
 
@@ -35,7 +36,7 @@ export function table(header: readonly string[], rows: readonly (readonly string
 
 /** One line that says where and when. */
 export function provenance({ date, machine, node, redis }: Heading): string {
-  return `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, ${machine.kernel}, Node ${node}, Redis ${redis}, ${date.slice(0, 10)}`
+  return `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, ${machine.kernel}, Node ${node}${redis === null ? '' : `, Redis ${redis}`}, ${date.slice(0, 10)}`
 }
 
 /** Puts `text` between `<!-- bench:<name> -->` and `<!-- /bench:<name> -->` wherever the two documents have these markers. */

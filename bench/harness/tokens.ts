@@ -4,7 +4,7 @@ import { createSessions } from 'holdfast'
 import { staticKeys } from 'holdfast/credentials/keys'
 import { signedCredentials } from 'holdfast/credentials/signed'
 import { memoryStore } from 'holdfast/stores/memory'
-import { contentOf } from './contender.ts'
+import { amr, person, roles } from './person.ts'
 
 export const issuer = 'https://accounts.shop.example'
 export const audience = 'https://shop.example'
@@ -22,8 +22,7 @@ export function signing(alg: Algorithm) {
     credentials,
     publicKey,
     async accessToken(n: number): Promise<string> {
-      const { userId, roles, amr } = contentOf(n)
-      return (await sessions.start(userId, { roles, amr })).token
+      return (await sessions.start(person(n).userId, { roles, amr })).token
     },
   }
 }
