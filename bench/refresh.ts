@@ -4,8 +4,7 @@ import { parseArgs } from 'node:util'
 import { createSessions } from 'holdfast'
 import { redisFeed } from 'holdfast/feeds/redis'
 import { redisStore } from 'holdfast/stores/redis'
-import { createClient } from 'redis'
-import { withoutTimeout } from './harness/contender.ts'
+import { connectRedis } from './harness/contender.ts'
 import { forked, monotonicMs } from './harness/forked.ts'
 import { amr, person, roles } from './harness/person.ts'
 import { benchRedis } from './harness/redis.ts'
@@ -17,6 +16,8 @@ const generations = 10
 const clients = 100
 const lost = 0.05
 const processCount = 3
+/** By one client. */
+const once = { clients: 1, lost: 0 }
 
 const { values } = parseArgs({
   options: { sessions: { type: 'string', default: '50' }, write: { type: 'boolean', default: false } },
@@ -58,11 +59,8 @@ interface Counts {
 }
 
 async function measure(): Promise<Counts & { seconds: number }> {
-  const client = createClient({ url: redis.url, ...withoutTimeout })
-  client.on('error', (error: unknown) => {
-    throw error
-  })
-  await client.connect()
+  const client = await connectRedis('none', redis.url)
+  using _ = { [Symbol.dispose]: () => client.destroy() }
   const { credentials } = signing('EdDSA')
   const sessions = createSessions({ store: redisStore(client), feed: redisFeed(client), credentials })
   const counts = { generations: 0, refreshes: 0, signedOut: 0, forks: 0, thefts: 0, theftsFound: 0, seconds: 0 }
@@ -91,12 +89,8 @@ async function measure(): Promise<Counts & { seconds: number }> {
     }
   }
   sessions.close()
-  client.destroy()
   return counts
 }
-
-/** By one client. */
-const once = { clients: 1, lost: 0 }
 
 /** The clients are spread over the processes. */
 function refreshed(token: string, o: { clients: number; lost: number }): Promise<readonly Refreshed[]> {

@@ -5,8 +5,7 @@ import { parseArgs } from 'node:util'
 import { createSessions } from 'holdfast'
 import { redisFeed } from 'holdfast/feeds/redis'
 import { redisStore } from 'holdfast/stores/redis'
-import { createClient } from 'redis'
-import { withoutTimeout } from './harness/contender.ts'
+import { connectRedis } from './harness/contender.ts'
 import { forked, monotonicMs, type Forked } from './harness/forked.ts'
 import { amr, person, roles } from './harness/person.ts'
 import { benchRedis } from './harness/redis.ts'
@@ -74,11 +73,8 @@ interface Measured {
 
 /** Of each load. */
 async function measure(): Promise<readonly Measured[]> {
-  const client = createClient({ url: redis.url, ...withoutTimeout })
-  client.on('error', (error: unknown) => {
-    throw error
-  })
-  await client.connect()
+  const client = await connectRedis('none', redis.url)
+  using _ = { [Symbol.dispose]: () => client.destroy() }
   const sessions = createSessions({ store: redisStore(client), feed: redisFeed(client) })
   const start = async (n: number) => {
     const { session, token } = await sessions.start(person(n).userId, { roles, amr })
@@ -106,7 +102,6 @@ async function measure(): Promise<readonly Measured[]> {
   await sleep(2 * maxStalenessMs)
   const last = await said('last', { type: 'last' })
   sessions.close()
-  client.destroy()
   const lateMs = endedAt.map(({ answeredAt }, n) => Math.max(...last.map(({ beganAt }) => beganAt[n]!)) - answeredAt)
   return loads.map((_, i) => {
     const mine = endedAt.slice(i * endings, (i + 1) * endings)

@@ -39,8 +39,8 @@ export function contend(server: Server): void {
 export const withoutTimeout = { commandOptions: { timeout: undefined } } as object
 
 /** A client without the default command timeout, which costs more than the command; `default` keeps it. */
-export async function connectRedis(timeout: 'none' | 'default' = 'none') {
-  const client = createClient({ url: process.env['REDIS_URL']!, ...(timeout === 'none' ? withoutTimeout : {}) })
+export async function connectRedis(timeout: 'none' | 'default' = 'none', url = process.env['REDIS_URL']!) {
+  const client = createClient({ url, ...(timeout === 'none' ? withoutTimeout : {}) })
   client.on('error', (error: unknown) => {
     throw error
   })
