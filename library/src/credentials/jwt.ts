@@ -24,10 +24,11 @@ export function openJwt(token: string, typ: string, keys: VerifyingKeys): Opened
   const second = token.indexOf('.', first + 1)
   if (first === -1 || second === -1 || token.includes('.', second + 1)) return null
   if (token.length > maxLength) return { refused: 'malformed' }
-  const payload = token.slice(first + 1, second)
   const signature = token.slice(second + 1)
-  const header = objectIn(token.slice(0, first))
-  if (header === null || signature === '' || bytesOf(signature) === null) return { refused: 'malformed' }
+  const [head, payload, proof] = [token.slice(0, first), token.slice(first + 1, second), signature].map(bytesOf)
+  if (!head || !payload || !proof?.length) return { refused: 'malformed' }
+  const header = objectIn(head)
+  if (header === null) return { refused: 'malformed' }
   const { kid, alg } = header
   if (header['typ'] !== typ) return { refused: 'token-type' }
   if (Object.keys(header).length !== 3 || typeof kid !== 'string' || typeof alg !== 'string')
@@ -44,12 +45,10 @@ export function openJwt(token: string, typ: string, keys: VerifyingKeys): Opened
 }
 
 /**
- * The JSON object in a part of a token; `null` unless it is written as `JSON.stringify` writes it. So a name given twice, a number
+ * The JSON object in the bytes of a part; `null` unless it is written as `JSON.stringify` writes it. So a name given twice, a number
  * that is none in JavaScript, and invalid UTF-8 are refused.
  */
-function objectIn(part: string): Claims | null {
-  const bytes = bytesOf(part)
-  if (bytes === null) return null
+function objectIn(bytes: Uint8Array): Claims | null {
   try {
     const text = decoder.decode(bytes)
     const value = JSON.parse(text) as unknown
