@@ -10,4 +10,5 @@ export {
 } from './adapter.ts'
 export { fakeClock, type FakeClock } from './clock.ts'
 export { sessionsContract, testSessions, type SessionsRule, type SessionsUnderTest } from './sessions.ts'
+export { feedContract, testFeed, type FeedRule, type FeedUnderTest } from './feed.ts'
 export { storeContract, testStore, type StoreRule, type StoreUnderTest, type TestFunction } from './store.ts'

@@ -197,6 +197,7 @@ const rules: Record<string, SessionsRule['check']> = {
     const [here, there] = await processes(t)
     const { session, token } = await here.start(newUser())
     const elsewhere = await there.open(token)
+    assert.equal((await here.open(token)).refused, null)
     assert.equal(await here.end(session.id!), true)
     assert.notEqual((await here.open(token)).refused, null)
     await refusedInTime(t, there, token)
@@ -236,6 +237,7 @@ const rules: Record<string, SessionsRule['check']> = {
     const all = [await here.start(userId), await there.start(userId), await here.start(userId)]
     const other = await here.start(newUser())
     const kept = all[1]!
+    for (const { token } of all) assert.equal((await here.open(token)).refused, null)
     assert.equal(await here.endUser(userId, { except: kept.session.id }), 2)
     assert.notEqual((await here.open(all[0]!.token)).refused, null)
     await refusedInTime(t, there, all[2]!.token)
@@ -278,8 +280,13 @@ const rules: Record<string, SessionsRule['check']> = {
     const { token, session } = await here.start(userId, { roles: ['shopper'] })
     for (const sessions of [here, there]) assert.equal((await sessions.open(token)).can('orders:write'), false)
     assert.equal(await here.setRoles(userId, ['clerk']), 1)
-    await comesTrue(t, async () => (await there.open(token)).can('orders:write'))
-    await comesTrue(t, async () => (await here.open(token)).can('orders:write'))
+    for (const sessions of [here, there]) {
+      await comesTrue(t, async () => {
+        const opened = await sessions.open(token)
+        assert.equal(opened.refused, null)
+        return opened.can('orders:write')
+      })
+    }
     const opened = await here.open(token)
     assert.equal(opened.epoch, session.epoch! + 1)
     assert.equal(await here.setRoles(newUser(), []), 0)

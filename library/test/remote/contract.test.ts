@@ -1,6 +1,7 @@
 // An application finds the same sessions on a store, with and without a feed, and behind the session service.
 import { after, before, describe, test } from 'node:test'
 import { createClient } from 'redis'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { connectSessions, createSessions } from 'holdfast'
 import { redisFeed } from 'holdfast/feeds/redis'
 import { memoryStore } from 'holdfast/stores/memory'
@@ -8,6 +9,11 @@ import { redisStore } from 'holdfast/stores/redis'
 import { testSessions } from 'holdfast/testing'
 import { startRedis, type Server } from '../../../scripts/servers.ts'
 import { clientId, clientSecret, startService, type ServedProcess } from './service.ts'
+
+/** Nothing is cached before the feed was read. */
+async function following(all: readonly Pick<ReturnType<typeof createSessions>, 'status'>[]): Promise<void> {
+  while (!all.every((sessions) => sessions.status()?.fresh)) await sleep(5)
+}
 
 testSessions(
   'on a memory store',
@@ -24,7 +30,7 @@ describe('on Redis', () => {
   let client: ReturnType<typeof createClient>
   before(async () => {
     redis = await startRedis()
-    client = createClient({ url: redis.url, commandOptions: { timeout: undefined } })
+    client = createClient({ url: redis.url })
     await client.connect()
   })
   after(async () => {
@@ -34,9 +40,10 @@ describe('on Redis', () => {
 
   testSessions(
     'with a feed',
-    (o) => {
+    async (o) => {
       const make = () => createSessions({ ...o, store: redisStore(client), feed: redisFeed(client) })
       const both = [make(), make()] as const
+      await following(both)
       return {
         sessions: both[0],
         another: () => both[1],
@@ -68,9 +75,10 @@ describe('behind the session service', () => {
   ] as const) {
     testSessions(
       name,
-      (o) => {
+      async (o) => {
         const connect = ({ url }: ServedProcess) => connectSessions({ ...o, url, clientId, clientSecret })
         const both = [connect(services[0]), connect(services[second])] as const
+        await following(both)
         return {
           sessions: both[0],
           another: () => both[1],
