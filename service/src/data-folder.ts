@@ -1,4 +1,4 @@
-// The data folder and the admin secret in it. Others on the machine can read neither.
+// The data folder and the secrets in it. Others on the machine can read none of it.
 import { randomBytes } from 'node:crypto'
 import { accessSync, constants, linkSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -23,6 +23,11 @@ export function ensureDataFolder(folder: string): void {
   }
 }
 
+/** The file of the secret that encrypts private keys. */
+export function secretFile({ dataFolder }: Pick<Settings, 'dataFolder'>): string {
+  return join(dataFolder, 'secret')
+}
+
 /** What in the folder anybody on the machine may change, which would let them in as `admin`. */
 export function changeableByAnyone({
   adminSecret: set,
@@ -34,15 +39,33 @@ export function changeableByAnyone({
 
 /** The secret of the client `admin`: the setting, or the one in the data folder, made the first time it is wanted. */
 export function adminSecret(settings: Pick<Settings, 'adminSecret' | 'dataFolder'>): string {
-  if (settings.adminSecret !== null) return settings.adminSecret
-  ensureDataFolder(settings.dataFolder)
-  const file = adminSecretFile(settings)
-  return readSecret(file) ?? makeSecret(file)
+  return settings.adminSecret ?? wanted(settings, adminSecretFile(settings))
 }
 
 /** The same, where there is one already. */
 export function keptAdminSecret(settings: Pick<Settings, 'adminSecret' | 'dataFolder'>): string | null {
   return settings.adminSecret ?? readSecret(adminSecretFile(settings))
+}
+
+/** The secret that encrypts private keys: the setting, or the one in the data folder, made the first time it is wanted. */
+export function keySecret(settings: Pick<Settings, 'secret' | 'dataFolder' | 'store'>): string {
+  // What lies in memory only is gone with the process.
+  if (settings.secret === null && settings.store.kind === 'memory') return newSecret()
+  return settings.secret ?? wanted(settings, secretFile(settings))
+}
+
+/** The same, where there is one already. */
+export function keptKeySecret(settings: Pick<Settings, 'secret' | 'dataFolder'>): string | null {
+  return settings.secret ?? readSecret(secretFile(settings))
+}
+
+function wanted({ dataFolder }: Pick<Settings, 'dataFolder'>, file: string): string {
+  ensureDataFolder(dataFolder)
+  return readSecret(file) ?? makeSecret(file)
+}
+
+function newSecret(): string {
+  return randomBytes(32).toString('base64url')
 }
 
 function readSecret(file: string): string | null {
@@ -58,7 +81,7 @@ function readSecret(file: string): string | null {
   }
   if (!/^[\x21-\x7e]{32,256}$/.test(secret)) {
     throw new StartError(
-      `${file} holds no secret of 32 to 256 visible ASCII characters: remove it, and a new one is made`,
+      `${file} holds no secret of 32 to 256 visible ASCII characters: put the right one back, or remove it, and a new one is made`,
     )
   }
   return secret
@@ -68,7 +91,7 @@ function readSecret(file: string): string | null {
 function makeSecret(file: string): string {
   const draft = `${file}.${randomBytes(6).toString('hex')}`
   try {
-    writeFileSync(draft, `${randomBytes(32).toString('base64url')}\n`, { mode: 0o600, flag: 'wx', flush: true })
+    writeFileSync(draft, `${newSecret()}\n`, { mode: 0o600, flag: 'wx', flush: true })
     try {
       linkSync(draft, file)
     } catch (error) {

@@ -3,19 +3,23 @@ import type { SessionRecord, Store } from 'holdfast'
 import { never, recordId } from './clients.ts'
 import { StartError } from './start-error.ts'
 
-/** Of what the service itself keeps in a store. Goes up when an older service could not work with it. */
-export const format = 1
+/**
+ * Of what the service itself keeps in a store. Goes up when an older service could not work with it.
+ * 1: endings were not published; a service that knows only that one would end sessions behind the backs of the others.
+ */
+export const format = 2
 
 /** The format a store is marked with; `null` when it is not. The mark lies beside the clients. */
 export async function readFormat(clients: Store): Promise<number | null> {
-  const record = await clients.get(markId)
-  return record === null ? null : (JSON.parse(record.identity) as { format: number }).format
+  const mark = await clients.get(markId)
+  return mark === null ? null : formatOf(mark)
 }
 
-/** Marks a store that is new. `StartError` when its mark is of a newer format. */
+/** Marks a store that is new, or of an older format. `StartError` when its mark is of a newer one. */
 export async function ensureFormat(clients: Store, at = Date.now()): Promise<void> {
-  const found = await readFormat(clients)
-  if (found !== null) return checkFormat(found)
+  const found = await clients.get(markId)
+  if (found !== null) checkFormat(formatOf(found))
+  if (found !== null && formatOf(found) === format) return
   const mark: SessionRecord = {
     id: markId,
     userId: null,
@@ -26,10 +30,14 @@ export async function ensureFormat(clients: Store, at = Date.now()): Promise<voi
     seenAt: at,
     expiresAt: never,
     epoch: 1,
-    version: 1,
+    version: (found?.version ?? 0) + 1,
   }
   // Another replica may have been first, and of another version.
-  if (!(await clients.put(mark, null))) checkFormat((await readFormat(clients)) ?? format)
+  if (!(await clients.put(mark, found?.version ?? null))) checkFormat((await readFormat(clients)) ?? format)
+}
+
+function formatOf({ identity }: SessionRecord): number {
+  return (JSON.parse(identity) as { format: number }).format
 }
 
 export function checkFormat(found: number): void {

@@ -61,6 +61,29 @@ export function logEvents(logger: Logger, logId: (id: string) => string): (event
       case 'store-down':
         logger.error({ err: event.cause }, 'the store does not answer')
         break
+      case 'refreshed':
+        if (event.outcome === 'reused')
+          logger.warn(
+            { session: logId(event.id), user: event.userId },
+            'a spent refresh token came back: somebody has a copy, and the session ends',
+          )
+        else logger.info({ session: logId(event.id), user: event.userId, outcome: event.outcome }, 'session refreshed')
+        break
+      case 'trusted-stale':
+        logger.warn({ session: logId(event.id) }, 'a signed token was accepted though its session may have ended')
+        break
+      case 'feed-down':
+        logger.error({ err: event.cause }, 'the feed does not answer; the store is asked at each request')
+        break
+      case 'feed-up':
+        logger.warn('the feed answers again')
+        break
+      case 'feed-gap':
+        logger.warn(
+          { republished: event.republished },
+          'endings may have been missed: nothing cached is believed, and the latest endings are published again',
+        )
+        break
       case 'store-up':
         logger.warn('the store answers again')
         break

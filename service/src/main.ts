@@ -9,6 +9,7 @@ const commands: Record<string, () => Promise<Command>> = {
   serve: async () => (await import('./cli/serve.ts')).serve,
   clients: async () => (await import('./cli/clients.ts')).clients,
   sessions: async () => (await import('./cli/sessions.ts')).sessions,
+  keys: async () => (await import('./cli/keys.ts')).keys,
   doctor: async () => (await import('./cli/doctor.ts')).doctor,
   version: async () => (await import('./cli/version.ts')).versionCommand,
 }

@@ -26,7 +26,8 @@ export async function addOpenApi(app: App): Promise<void> {
       info: {
         title: 'Holdfast session service',
         version,
-        description: 'Starts, verifies and ends sessions. Errors are RFC 9457 problems; no answer may be cached.',
+        description:
+          'Starts, verifies and ends sessions. Errors are RFC 9457 problems; no answer may be cached, but for what is well known.',
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       },
       servers: [{ url: '/' }],
@@ -36,7 +37,8 @@ export async function addOpenApi(app: App): Promise<void> {
         { name: 'sessions', description: 'Start, verify, look at, end' },
         { name: 'data', description: 'What a session holds, section by section' },
         { name: 'users', description: "A user's sessions and roles" },
-        { name: 'oauth', description: 'RFC 7662 and RFC 7009' },
+        { name: 'feed', description: 'What ended or changed, for those who cache' },
+        { name: 'oauth', description: 'RFC 7662, RFC 7009, RFC 8414 and the public keys' },
         { name: 'operation', description: 'Health and metrics' },
       ],
     },

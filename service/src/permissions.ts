@@ -8,7 +8,7 @@ export interface Client {
 }
 
 /** Each permits the calls that name it. `read` and `write` may be narrowed to a section; `admin` permits everything. */
-export const permissions = ['start', 'verify', 'read', 'write', 'end', 'admin'] as const
+export const permissions = ['start', 'verify', 'read', 'write', 'end', 'feed', 'admin'] as const
 
 export type Permission = (typeof permissions)[number]
 

@@ -4,8 +4,10 @@ import type { Socket } from 'node:net'
 import fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { ServerResponse } from 'node:http'
-import type { Sessions, Store } from 'holdfast'
+import type { Credentials, Sessions, Store } from 'holdfast'
+import type { Keyring } from 'holdfast/credentials/keyring'
 import type { FindClient } from './clients.ts'
+import type { FeedRelay } from './feed-relay.ts'
 import { addBodies, validate } from './http/bodies.ts'
 import { addAuthentication } from './http/hooks.ts'
 import type { FailureLimits } from './http/limits.ts'
@@ -15,11 +17,14 @@ import type { Metrics } from './metrics.ts'
 import { addOpenApi } from './openapi.ts'
 import { asProblem } from './problems.ts'
 import { dataRoutes } from './routes/data.ts'
+import { feedRoutes } from './routes/feed.ts'
 import { healthRoutes } from './routes/health.ts'
 import { oauthRoutes } from './routes/oauth.ts'
 import { sessionRoutes } from './routes/sessions.ts'
 import type { AnyData } from './routes/shown.ts'
+import { signInRoutes } from './routes/sign-in.ts'
 import { userRoutes } from './routes/users.ts'
+import { wellKnownRoutes } from './routes/well-known.ts'
 
 /** What the calls work with. */
 export interface Service {
@@ -27,6 +32,11 @@ export interface Service {
   /** The one below `sessions`. */
   readonly store: Store
   readonly storeShown: string
+  readonly relay: FeedRelay
+  /** The kind of credentials that has refresh tokens. */
+  readonly signed: Credentials
+  readonly keys: Pick<Keyring, 'jwks'>
+  readonly issuer: string
   readonly clients: FindClient
   readonly limits: FailureLimits
   readonly metrics: Metrics
@@ -74,10 +84,21 @@ export async function createServer(service: Service): Promise<App> {
   addRefusals(app, service.logger)
   addAuthentication(app, service)
   await addOpenApi(app)
-  for (const add of [sessionRoutes, dataRoutes, userRoutes, oauthRoutes, healthRoutes]) add(app, service)
+  for (const add of routes) add(app, service)
   await app.ready()
   return app
 }
+
+const routes = [
+  signInRoutes,
+  sessionRoutes,
+  dataRoutes,
+  userRoutes,
+  feedRoutes,
+  oauthRoutes,
+  wellKnownRoutes,
+  healthRoutes,
+]
 
 /** Short, and different in every process. */
 function requestIds(): () => string {

@@ -2,17 +2,20 @@
 import { dirname } from 'node:path'
 import { Server as NetServer } from 'node:net'
 import { setImmediate as untilPolled, setTimeout as sleep } from 'node:timers/promises'
-import { createSessions } from 'holdfast'
+import { createSessions, opaqueCredentials } from 'holdfast'
 import type { SessionEvent, SweepableStore } from 'holdfast'
+import type { Keyring } from 'holdfast/credentials/keyring'
 import { adminId, cachedClients, clientRegistry, hashSecret } from './clients.ts'
 import { adminSecret, changeableByAnyone, ensureDataFolder } from './data-folder.ts'
-import { openEngine, type Engine } from './engines/engine.ts'
+import { openEngine, openFeed, type ConnectionChanged, type Engine } from './engines/engine.ts'
+import { feedRelay } from './feed-relay.ts'
 import { ensureFormat } from './format.ts'
 import { countFailures } from './http/limits.ts'
 import { logEvents, logIds, type Logger } from './logs.ts'
 import { createMetrics } from './metrics.ts'
 import { createServer, type App } from './server.ts'
 import type { Settings } from './settings.ts'
+import { issueTokens } from './tokens.ts'
 
 export interface RunningService {
   /** Not listening yet. */
@@ -27,6 +30,9 @@ const graceMs = 1_000
 /** Expired records are removed this often where the engine does not do it. */
 const sweepEveryMs = 60_000
 
+/** Keys change by the day; what another replica did is known by the feed. */
+const maintainEveryMs = 60_000
+
 /** Rejects with `StartError` when the store or the data folder can't be used. */
 export async function createService(settings: Settings, logger: Logger): Promise<RunningService> {
   if (settings.store.kind === 'sqlite' && dirname(settings.store.path) === settings.dataFolder) {
@@ -39,30 +45,43 @@ export async function createService(settings: Settings, logger: Logger): Promise
       'everybody on this machine may change this, and so become admin; holdfast doctor says what to do',
     )
   }
-  const engine = await openStore(settings, logger)
+  const { engine, feed, close } = await openEngines(settings, logger)
+  const relay = feedRelay(feed)
+  const { signed, keys } = await issueTokens(settings, engine, feed, logger).catch(async (error: unknown) => {
+    await close()
+    throw error
+  })
   const metrics = createMetrics()
   const log = logEvents(logger, logIds(secretHash))
   const sessions = createSessions({
     store: engine.sessions,
+    feed: relay.feed,
+    credentials: [opaqueCredentials(), signed],
+    maxStaleness: settings.maxStaleness,
     lifetime: settings.lifetime,
     onEvent(event: SessionEvent) {
       metrics.happened(event)
       log(event)
     },
   })
+  metrics.watch(() => sessions.status())
   const admin = { id: adminId, permissions: new Set(['admin']), secretHash }
   const state = { stopping: false }
   const app = await createServer({
     sessions,
     store: engine.sessions,
     storeShown: settings.store.kind,
+    relay,
+    signed,
+    keys,
+    issuer: settings.issuer,
     clients: cachedClients(clientRegistry(engine.clients), admin),
     limits: countFailures(logger),
     metrics,
     logger,
     state,
   })
-  const sweeping = sweep(engine, logger)
+  const timers = [sweep(engine, logger), maintain(keys, logger)]
 
   return {
     app,
@@ -76,8 +95,9 @@ export async function createService(settings: Settings, logger: Logger): Promise
       await disconnected(app, Math.min(graceMs / 2, ms / 20))
       await app.close()
       clearTimeout(hurry)
-      clearInterval(sweeping)
-      await engine.close()
+      for (const timer of timers) clearInterval(timer)
+      sessions.close()
+      await close()
     },
   }
 }
@@ -110,18 +130,37 @@ async function closeListener({ server }: App, ms: number): Promise<void> {
   NetServer.prototype.close.call(server)
 }
 
-async function openStore({ store }: Settings, logger: Logger): Promise<Engine> {
-  const engine = await openEngine(store, (cause) => {
-    if (cause === null) logger.warn({ store: store.shown }, 'connected to the store again')
-    else logger.error({ store: store.shown, err: cause }, 'the connection to the store is lost; trying again')
-  })
+async function openEngines({ store, feed: url }: Settings, logger: Logger) {
+  const engine = await openEngine(store, connectionLog(logger, 'store', store.shown))
   try {
     await ensureFormat(engine.clients)
+    const open = await openFeed(url, engine, connectionLog(logger, 'feed', url?.shown ?? store.shown))
+    return {
+      engine,
+      feed: open.feed,
+      async close() {
+        await open.close()
+        await engine.close()
+      },
+    }
   } catch (error) {
     await engine.close()
     throw error
   }
-  return engine
+}
+
+function connectionLog(logger: Logger, what: 'store' | 'feed', shown: string): ConnectionChanged {
+  return (cause) => {
+    if (cause === null) logger.warn({ [what]: shown }, `connected to the ${what} again`)
+    else logger.error({ [what]: shown, err: cause }, `the connection to the ${what} is lost; trying again`)
+  }
+}
+
+/** Makes the next key, and drops the last, when it is time. */
+function maintain(keys: Keyring, logger: Logger): NodeJS.Timeout {
+  return setInterval(() => {
+    keys.maintain().catch((err: unknown) => logger.warn({ err }, 'the signing keys could not be looked after'))
+  }, maintainEveryMs).unref()
 }
 
 function sweep({ sessions }: Engine, logger: Logger): NodeJS.Timeout | undefined {

@@ -1,6 +1,7 @@
 // The settings: environment variables, all checked at once, each problem naming its variable.
 import { join, resolve } from 'node:path'
 import type { Duration } from 'holdfast'
+import { parseFeedUrl, type FeedUrl } from './engines/feed-url.ts'
 import { parseStoreUrl, type StoreUrl } from './engines/store-url.ts'
 import { nearest } from './nearest.ts'
 import { StartError } from './start-error.ts'
@@ -11,8 +12,18 @@ export interface Settings {
   /** Absolute. */
   readonly dataFolder: string
   readonly store: StoreUrl
+  /** `null`: that of the engine which keeps the sessions. */
+  readonly feed: FeedUrl | null
   /** `null`: made once and kept in the data folder. */
   readonly adminSecret: string | null
+  /** Encrypts private keys. `null`: made once and kept in the data folder. */
+  readonly secret: string | null
+  /** Who signs tokens, an URL, character by character. */
+  readonly issuer: string
+  /** Whom signed tokens are for. */
+  readonly audience: string
+  readonly accessToken: Duration
+  readonly maxStaleness: Duration
   readonly lifetime: {
     readonly idle: Duration
     readonly absolute: Duration
@@ -35,7 +46,13 @@ const variables = {
   HOLDFAST_HOST: variable('127.0.0.1', readHost),
   HOLDFAST_DATA: variable('./.holdfast', readFolder),
   HOLDFAST_STORE: variable<StoreUrl | null>(null, parseStoreUrl),
+  HOLDFAST_FEED: variable<FeedUrl | null>(null, parseFeedUrl),
   HOLDFAST_ADMIN_SECRET: variable<string | null>(null, readSecret),
+  HOLDFAST_SECRET: variable<string | null>(null, readSecret),
+  HOLDFAST_ISSUER: variable<string | null>(null, readIssuer),
+  HOLDFAST_AUDIENCE: variable<string | null>(null, readAudience),
+  HOLDFAST_ACCESS_TOKEN: variable<Duration>('5m', (text) => readBetween(text, '10s', '24h')),
+  HOLDFAST_MAX_STALENESS: variable<Duration>('1s', (text) => readBetween(text, '500ms', '60s')),
   HOLDFAST_IDLE: variable<Duration>('30m', readDuration),
   HOLDFAST_ABSOLUTE: variable<Duration>('12h', readDuration),
   HOLDFAST_REMEMBER_IDLE: variable<Duration>('14d', readDuration),
@@ -63,12 +80,21 @@ export function readSettings(env: Readonly<Record<string, string | undefined>>):
 
   const v = variables
   const dataFolder = resolve(get('HOLDFAST_DATA', v.HOLDFAST_DATA))
+  const host = get('HOLDFAST_HOST', v.HOLDFAST_HOST)
+  const port = get('HOLDFAST_PORT', v.HOLDFAST_PORT)
+  const issuer = get('HOLDFAST_ISSUER', v.HOLDFAST_ISSUER) ?? serviceUrl({ host, port })
   const settings: Settings = {
-    port: get('HOLDFAST_PORT', v.HOLDFAST_PORT),
-    host: get('HOLDFAST_HOST', v.HOLDFAST_HOST),
+    port,
+    host,
     dataFolder,
     store: get('HOLDFAST_STORE', v.HOLDFAST_STORE) ?? defaultStore(dataFolder),
+    feed: get('HOLDFAST_FEED', v.HOLDFAST_FEED),
     adminSecret: get('HOLDFAST_ADMIN_SECRET', v.HOLDFAST_ADMIN_SECRET),
+    secret: get('HOLDFAST_SECRET', v.HOLDFAST_SECRET),
+    issuer,
+    audience: get('HOLDFAST_AUDIENCE', v.HOLDFAST_AUDIENCE) ?? issuer,
+    accessToken: get('HOLDFAST_ACCESS_TOKEN', v.HOLDFAST_ACCESS_TOKEN),
+    maxStaleness: get('HOLDFAST_MAX_STALENESS', v.HOLDFAST_MAX_STALENESS),
     lifetime: {
       idle: get('HOLDFAST_IDLE', v.HOLDFAST_IDLE),
       absolute: get('HOLDFAST_ABSOLUTE', v.HOLDFAST_ABSOLUTE),
@@ -79,12 +105,24 @@ export function readSettings(env: Readonly<Record<string, string | undefined>>):
     },
     log: get('HOLDFAST_LOG', v.HOLDFAST_LOG),
   }
-  const { lifetime } = settings
+  const { lifetime, store, feed } = settings
+  if (feed?.kind === 'memory' && store.kind !== 'memory') {
+    problems.push(
+      'HOLDFAST_FEED: memory: is inside of one process, but others may end sessions in this store: leave it unset',
+    )
+  }
   checkOrder(problems, 'HOLDFAST_IDLE', lifetime.idle, 'HOLDFAST_ABSOLUTE', lifetime.absolute)
   const { idle, absolute } = lifetime.remember
   checkOrder(problems, 'HOLDFAST_REMEMBER_IDLE', idle, 'HOLDFAST_REMEMBER_ABSOLUTE', absolute)
   if (problems.length > 0) throw new StartError(problems)
   return settings
+}
+
+/** Where a service that listens there is reached from this machine. */
+export function serviceUrl({ host, port }: Pick<Settings, 'host' | 'port'>): string {
+  // Whoever listens on all addresses is reached on this one.
+  const reached = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host
+  return `http://${reached.includes(':') ? `[${reached}]` : reached}:${port}`
 }
 
 function variable<T>(unset: T, read: (text: string) => T): Variable<T> {
@@ -118,6 +156,21 @@ function readSecret(text: string): string {
   return text
 }
 
+/** RFC 8414, section 2, but for plain HTTP, which a network of one's own may use. Compared as it stands, so it is kept as it stands. */
+function readIssuer(text: string): string {
+  if (text.length > 512 || !/^https?:\/\/[\x21-\x7e]+$/.test(text) || !URL.canParse(text) || /[?#@]/.test(text)) {
+    throw new Error(
+      'expected the URL by which callers reach the service, without query, fragment or user, such as https://sessions.example',
+    )
+  }
+  return text
+}
+
+function readAudience(text: string): string {
+  if (!/^[\x21-\x7e]{1,512}$/.test(text)) throw new Error('expected up to 512 characters of visible ASCII, no spaces')
+  return text
+}
+
 const units: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
 function ms(duration: Duration): number {
@@ -126,9 +179,13 @@ function ms(duration: Duration): number {
 }
 
 function readDuration(text: string): Duration {
-  const right =
-    /^\d+(\.\d+)?(ms|s|m|h|d)$/.test(text) && ms(text as Duration) >= 1000 && ms(text as Duration) <= 400 * units['d']!
-  if (!right) throw new Error(`expected a duration from 1s to 400d, such as 30m, 12h or 14d, got '${text}'`)
+  return readBetween(text, '1s', '400d', ', such as 30m, 12h or 14d')
+}
+
+function readBetween(text: string, least: Duration, most: Duration, examples = ''): Duration {
+  const isOne = /^\d+(\.\d+)?(ms|s|m|h|d)$/.test(text)
+  if (!isOne || ms(text as Duration) < ms(least) || ms(text as Duration) > ms(most))
+    throw new Error(`expected a duration from ${least} to ${most}${examples}, got '${text}'`)
   return text as Duration
 }
 

@@ -34,10 +34,14 @@ for (const engine of engines) {
       })
       assert.equal(status, 201)
       assert.equal(headers.get('cache-control'), 'no-store')
-      const { id, authenticatedAt, expiresAt, ...rest } = body.session
+      const { id, authenticatedAt, createdAt, seenAt, expiresAt, endsAt, ...rest } = body.session
       assert.match(id, /^[\w-]{22}$/)
       assert.match(body.token, new RegExp(`^${id}\\.[\\w-]{43}$`))
       assert.ok(authenticatedAt >= at && expiresAt === authenticatedAt + 30 * 60_000)
+      assert.deepEqual(
+        [createdAt, seenAt, endsAt],
+        [authenticatedAt, authenticatedAt, authenticatedAt + 12 * 3_600_000],
+      )
       assert.deepEqual(rest, {
         userId: 'grace',
         roles: ['shopper'],
@@ -46,6 +50,8 @@ for (const engine of engines) {
         acr: 'aal2',
         device: { browser: 'Chrome 140', system: 'Linux', label: 'Chrome 140 on Linux', address: '192.0.2.7' },
         client: 'admin',
+        remembered: false,
+        epoch: 1,
       })
       assert.deepEqual((await service.call('GET', `/v1/sessions/${id}/data`)).body, { cart: ['a book'] })
     })
@@ -59,6 +65,7 @@ for (const engine of engines) {
     it('gives remembered sessions the longer limits', async () => {
       const { body } = await service.call('POST', '/v1/sessions', { body: { userId: 'ada', remember: true } })
       assert.equal(body.session.expiresAt - body.session.authenticatedAt, 14 * 86_400_000)
+      assert.equal(body.session.remembered, true)
     })
 
     it('verifies a token', async () => {
@@ -96,7 +103,7 @@ for (const engine of engines) {
       const ended = await service.call('DELETE', `/v1/sessions/${id}`)
       assert.deepEqual([ended.status, ended.text], [204, ''])
       const { body } = await service.call('POST', '/v1/sessions/verify', { body: { token } })
-      assert.deepEqual(body, { active: false, reason: 'unknown' })
+      assert.deepEqual(body, { active: false, reason: 'ended' })
       assert.equal((await service.call('DELETE', `/v1/sessions/${id}`)).status, 404)
     })
 
@@ -132,6 +139,7 @@ for (const engine of engines) {
       assert.deepEqual([health.status, health.body], [200, { status: 'ok' }])
       const { status, body } = await service.call('GET', '/readyz', { as: null })
       assert.deepEqual([status, body.status, body.store], [200, 'ready', engine.name])
+      assert.ok(body.feed.ageMs < 1000 && 'lagMs' in body.feed)
     })
 
     it('keeps what clients may do for a second at most', async () => {

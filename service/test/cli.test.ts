@@ -202,7 +202,7 @@ describe('the command line', () => {
   it('explains every command', () => {
     const overview = holdfast(['--help'], {})
     assert.equal(overview.code, 0)
-    for (const name of ['serve', 'clients', 'sessions', 'doctor', 'version']) {
+    for (const name of ['serve', 'clients', 'sessions', 'keys', 'doctor', 'version']) {
       assert.ok(overview.out.includes(name))
       const { code, out, err } = holdfast([name, '--help'], {})
       assert.deepEqual([code, err], [0, ''])

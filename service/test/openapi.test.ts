@@ -6,6 +6,7 @@ import { serviceOn, type TestService } from './service.ts'
 const calls = [
   'POST /v1/sessions',
   'POST /v1/sessions/verify',
+  'POST /v1/sessions/refresh',
   'GET /v1/sessions/{id}',
   'DELETE /v1/sessions/{id}',
   'GET /v1/sessions/{id}/data',
@@ -15,6 +16,9 @@ const calls = [
   'GET /v1/users/{userId}/sessions',
   'DELETE /v1/users/{userId}/sessions',
   'PUT /v1/users/{userId}/roles',
+  'GET /v1/feed',
+  'GET /.well-known/jwks.json',
+  'GET /.well-known/oauth-authorization-server',
   'POST /oauth/introspect',
   'POST /oauth/revoke',
   'GET /healthz',
@@ -101,7 +105,7 @@ describe('the OpenAPI document', () => {
 
   it('says what is open to everyone and what wants a client', async () => {
     for (const { name, operation } of operations()) {
-      const open = ['GET /healthz', 'GET /readyz', 'GET /metrics'].includes(name)
+      const open = /^GET \/(healthz|readyz|metrics|\.well-known\/.*)$/.test(name)
       assert.deepEqual(operation.security ?? document.security, open ? [] : [{ client: [] }], name)
       const [method, path] = name.split(' ') as [string, string]
       const { status } = await service.call(method, path.replaceAll(/\{\w+\}/g, 'x'), { as: null })

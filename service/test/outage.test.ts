@@ -94,6 +94,59 @@ describe('while Redis is away', () => {
   })
 })
 
+describe('while the feed is away and the store is not', () => {
+  let redis: Awaited<ReturnType<typeof startRedis>>
+  let service: ServedProcess
+  before(async () => {
+    redis = await startRedis()
+    const HOLDFAST_STORE = `sqlite:${join(folder, 'feedless.db')}`
+    service = await serve({ HOLDFAST_ADMIN_SECRET: adminSecret, HOLDFAST_STORE, HOLDFAST_FEED: redis.url })
+    await until(fresh, 'the first step')
+  })
+  after(async () => {
+    assert.equal(await service.end(), 0)
+    await redis.stop()
+  })
+
+  const metric = async (name: string) => {
+    const { text } = await service.call('GET', '/metrics')
+    return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1])
+  }
+  const fresh = async () => (await metric('holdfast_feed_fresh')) === 1
+  const verify = async (token: string) => (await service.call('POST', '/v1/sessions/verify', { body: { token } })).body
+
+  it('asks the store, says how old its view is, and does not promise an end', async () => {
+    const [opaque, signed] = [await service.start(), await service.startSigned()]
+    for (const token of [opaque.token, signed.accessToken]) assert.equal((await verify(token)).active, true)
+    const { body: before } = await service.call('GET', '/v1/feed')
+    redis.pause()
+    await until(async () => !(await fresh()), 'the view is too old')
+    const { status, body } = await service.call('GET', '/readyz')
+    assert.deepEqual([status, body.status], [200, 'ready'])
+    assert.ok(body.feed.ageMs > 1000)
+    for (const token of [opaque.token, signed.accessToken]) assert.equal((await verify(token)).active, true)
+    const polled = (await service.call('GET', `/v1/feed?since=${before.cursor}`)).body
+    const later = (await service.call('GET', `/v1/feed?since=${before.cursor}&wait=100`)).body
+    assert.ok(polled.ageMs > 1000 && later.ageMs >= polled.ageMs + 100, 'it grows old')
+    for (const [{ id }, token] of [
+      [opaque, opaque.token],
+      [signed, signed.accessToken],
+    ] as const) {
+      const ended = await service.call('DELETE', `/v1/sessions/${id}`)
+      assert.deepEqual([ended.status, ended.body.code], [503, 'store-unavailable'])
+      assert.equal((await verify(token)).active, false, 'whoever asks the store knows')
+    }
+    redis.resume()
+    await until(fresh, 'followed again')
+    const notices: { ids?: string[] }[] = []
+    await until(async () => {
+      notices.push(...(await service.call('GET', `/v1/feed`)).body.notices)
+      return [opaque.id, signed.id].every((id) => notices.some(({ ids }) => ids?.includes(id)))
+    }, 'the endings, published at last')
+    assert.match(service.output(), /"the feed does not answer[^]*"the feed answers again"/)
+  })
+})
+
 describe('through Sentinel and Cluster', () => {
   it('works, and finds the new master after a failover', async () => {
     const { sentinels, master, name, stop } = await startRedisSentinel({

@@ -10,6 +10,7 @@ const id = 'A'.repeat(22)
 const calls: readonly (readonly [method: string, path: string, ...enough: string[]])[] = [
   ['POST', '/v1/sessions', 'start'],
   ['POST', '/v1/sessions/verify', 'verify'],
+  ['POST', '/v1/sessions/refresh', 'start'],
   ['GET', `/v1/sessions/${id}`, 'read'],
   ['DELETE', `/v1/sessions/${id}`, 'end'],
   ['GET', `/v1/sessions/${id}/data`, 'read', 'read:cart'],
@@ -21,6 +22,7 @@ const calls: readonly (readonly [method: string, path: string, ...enough: string
   ['GET', '/v1/users/ada/sessions', 'read'],
   ['DELETE', '/v1/users/ada/sessions', 'end'],
   ['PUT', '/v1/users/ada/roles'],
+  ['GET', '/v1/feed', 'feed'],
   ['POST', '/oauth/introspect', 'verify'],
   ['POST', '/oauth/revoke', 'end'],
 ]

@@ -16,6 +16,8 @@ import { readSettings } from '../src/settings.ts'
 
 export const main = join(import.meta.dirname, '../src/main.ts')
 export const adminSecret = 'the-admin-secret-of-these-tests-which-is-long'
+export const keySecret = 'the-secret-of-the-keys-of-these-tests-which-is-long'
+export const issuer = 'https://sessions.test'
 
 /** An answer, with its body as text and, if it is JSON, as a value. */
 export interface Answer {
@@ -40,10 +42,12 @@ export interface Caller {
   call(method: string, path: string, o?: CallOptions): Promise<Answer>
   /** Starts a session and answers it with its token. */
   start(o?: object): Promise<{ id: string; token: string }>
+  /** The same with a signed token and one to refresh it. */
+  startSigned(o?: object): Promise<{ id: string; accessToken: string; refreshToken: string }>
 }
 
 /** Everything the service handed out that must never be written anywhere. */
-const secrets = new Set([adminSecret, Buffer.from(`admin:${adminSecret}`).toString('base64')])
+const secrets = new Set([adminSecret, keySecret, Buffer.from(`admin:${adminSecret}`).toString('base64')])
 
 export function keepSecret(text: string): void {
   secrets.add(text)
@@ -71,8 +75,8 @@ export function caller(url: string): Caller {
       text,
       body: isJson ? JSON.parse(text) : undefined,
     }
-    const { token } = (answer.body ?? {}) as { token?: unknown }
-    if (typeof token === 'string') keepSecret(token)
+    const { token, accessToken, refreshToken } = (answer.body ?? {}) as Record<string, unknown>
+    for (const secret of [token, accessToken, refreshToken]) if (typeof secret === 'string') keepSecret(secret)
     return answer
   }
 
@@ -83,6 +87,14 @@ export function caller(url: string): Caller {
       const { status, body } = await call('POST', '/v1/sessions', { body: { userId: 'ada', ...o } })
       assert.equal(status, 201)
       return { id: body.session.id, token: body.token }
+    },
+    async startSigned(o = {}) {
+      const { status, body } = await call('POST', '/v1/sessions', {
+        body: { userId: 'ada', credential: 'signed', ...o },
+      })
+      assert.equal(status, 201)
+      const { session, accessToken, refreshToken } = body
+      return { id: session.id, accessToken, refreshToken }
     },
   }
 }
@@ -109,6 +121,8 @@ export async function serviceOn(store: string, env: Record<string, string> = {})
   const settings = readSettings({
     HOLDFAST_DATA: folder,
     HOLDFAST_ADMIN_SECRET: adminSecret,
+    HOLDFAST_SECRET: keySecret,
+    HOLDFAST_ISSUER: issuer,
     HOLDFAST_STORE: store,
     ...env,
   })
@@ -226,10 +240,10 @@ export async function serve(env: Record<string, string>): Promise<ServedProcess>
   }
 }
 
-/** Without settings of whoever runs the tests. */
+/** Without settings of whoever runs the tests. Give `HOLDFAST_SECRET: ''` for a secret in the data folder. */
 function cleanEnv(): Record<string, string> {
   const entries = Object.entries(process.env).filter(([name]) => !name.startsWith('HOLDFAST_'))
-  return Object.fromEntries(entries) as Record<string, string>
+  return { ...(Object.fromEntries(entries) as Record<string, string>), HOLDFAST_SECRET: keySecret }
 }
 
 /** Waits until it holds. For what has no event; the deadline is generous. */

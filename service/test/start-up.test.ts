@@ -8,9 +8,10 @@ import { once } from 'node:events'
 import { after, before, describe, it } from 'node:test'
 import { freePort, startRedis } from '../../scripts/servers.ts'
 import { adminSecret as readAdminSecret, adminSecretFile } from '../src/data-folder.ts'
+import { parseFeedUrl } from '../src/engines/feed-url.ts'
 import { openEngine } from '../src/engines/engine.ts'
 import { parseStoreUrl } from '../src/engines/store-url.ts'
-import { ensureFormat } from '../src/format.ts'
+import { ensureFormat, format, readFormat } from '../src/format.ts'
 import { never, recordId } from '../src/clients.ts'
 import { readSettings } from '../src/settings.ts'
 import { StartError } from '../src/start-error.ts'
@@ -59,6 +60,31 @@ describe('settings', () => {
       'redis+sentinel://h:99999/m',
       'redis://:%@h',
     ],
+    [
+      'HOLDFAST_FEED',
+      'memory:x',
+      'sqlite:x.db',
+      'redis://',
+      'nats://h',
+      'postgres://h',
+      'postgres://h/',
+      'postgres://:%@',
+      'postgres:/x',
+    ],
+    ['HOLDFAST_SECRET', 'short', 'x'.repeat(31), `${'x'.repeat(32)} `],
+    [
+      'HOLDFAST_ISSUER',
+      'sessions.example',
+      'ftp://h',
+      'https://h?x',
+      'https://h#x',
+      'https://u@h',
+      'https://h /',
+      'https://',
+    ],
+    ['HOLDFAST_AUDIENCE', 'a b', 'é', 'x'.repeat(513)],
+    ['HOLDFAST_ACCESS_TOKEN', '5', '9s', '25h', '0m'],
+    ['HOLDFAST_MAX_STALENESS', '1', '499ms', '61s', '-1s'],
     ['HOLDFAST_ADMIN_SECRET', 'short', 'x'.repeat(31), 'x'.repeat(257), `${'x'.repeat(32)} `, 'é'.repeat(32)],
     ['HOLDFAST_IDLE', '30', '0m', '-1m', '30 m', '1y', '401d', '500ms', '1e3s', '13h'],
     ['HOLDFAST_ABSOLUTE', '12', '', '29m'].filter((value) => value !== '') as [string, ...string[]],
@@ -106,7 +132,28 @@ describe('settings', () => {
     assert.deepEqual(settings.lifetime, { idle: '30m', absolute: '12h', remember: { idle: '14d', absolute: '30d' } })
   })
 
-  it('never shows the password of a store, nor a secret', () => {
+  it('signs by its own URL unless told otherwise, character by character', () => {
+    const issued = (env: Record<string, string>) => {
+      const { issuer, audience } = readSettings(env)
+      return [issuer, audience]
+    }
+    assert.deepEqual(issued({}), ['http://127.0.0.1:4000', 'http://127.0.0.1:4000'])
+    assert.deepEqual(issued({ HOLDFAST_HOST: '::', HOLDFAST_PORT: '80' }), ['http://[::1]:80', 'http://[::1]:80'])
+    const issuer = 'https://Sessions.example/a/'
+    assert.deepEqual(issued({ HOLDFAST_ISSUER: issuer }), [issuer, issuer])
+    assert.deepEqual(issued({ HOLDFAST_ISSUER: issuer, HOLDFAST_AUDIENCE: 'shop' }), [issuer, 'shop'])
+  })
+
+  it('has no feed in memory where others may end sessions in the store', () => {
+    assert.equal(readSettings({ HOLDFAST_STORE: 'memory:', HOLDFAST_FEED: 'memory:' }).feed?.kind, 'memory')
+    for (const store of ['sqlite:x.db', 'redis://h:1']) {
+      const problems = problemsOf({ HOLDFAST_STORE: store, HOLDFAST_FEED: 'memory:' })
+      assert.equal(problems.length, 1)
+      assert.match(problems[0]!, /^HOLDFAST_FEED: memory: .*leave it unset/)
+    }
+  })
+
+  it('never shows the password of a store or a feed, nor a secret', () => {
     for (const url of [
       'redis://user:hunter2@h:1',
       'rediss://:hunter2@h:1/2',
@@ -124,7 +171,22 @@ describe('settings', () => {
     ]) {
       assert.ok(!problemsOf({ HOLDFAST_STORE: value }).join().includes('hunter2'), value)
     }
-    assert.ok(!problemsOf({ HOLDFAST_ADMIN_SECRET: 'hunter2' }).join().includes('hunter2'))
+    for (const value of [
+      'postgres://u:hunter2@h',
+      'postgres://u:hunter2@h/',
+      'postgress://u:hunter2@h/x',
+      'redis://u:hunter2@',
+    ]) {
+      assert.ok(!problemsOf({ HOLDFAST_FEED: value }).join().includes('hunter2'), value)
+    }
+    assert.ok(!parseFeedUrl('postgres://u:hunter2@h/x').shown.includes('hunter2'))
+    for (const name of ['HOLDFAST_ADMIN_SECRET', 'HOLDFAST_SECRET']) {
+      assert.ok(
+        !problemsOf({ [name]: 'hunter2' })
+          .join()
+          .includes('hunter2'),
+      )
+    }
   })
 
   it('reads the nodes of clusters and sentinels', () => {
@@ -212,6 +274,25 @@ describe('holdfast serve exits with 1 and one clear line for each problem', () =
     }
   })
 
+  it('when the keys in the store were encrypted with another secret', async () => {
+    const env = { HOLDFAST_STORE: `sqlite:${join(folder, 'keys.db')}`, HOLDFAST_ADMIN_SECRET: adminSecret }
+    const service = await serve(env)
+    await service.end()
+    const [line, ...more] = refusal({ ...env, HOLDFAST_SECRET: 'another-secret-than-the-one-before-it' })
+    assert.deepEqual(more, [])
+    assert.match(line!, /HOLDFAST_SECRET: the signing keys .* another secret: give all replicas the same/)
+  })
+
+  it('when the feed can not be reached', async () => {
+    const port = await freePort()
+    for (const url of [`redis://:hunter2@127.0.0.1:${port}`, `postgres://u:hunter2@127.0.0.1:${port}/x`]) {
+      const [line, ...more] = refusal({ HOLDFAST_FEED: url })
+      assert.deepEqual(more, [])
+      assert.match(line!, new RegExp(`HOLDFAST_FEED: \\S+ at \\S+:${port}\\S* can't be reached`))
+      assert.ok(!line!.includes('hunter2'))
+    }
+  })
+
   it('when the admin secret in the data folder is none', () => {
     const data = mkdtempSync(join(folder, 'secret-'))
     writeFileSync(join(data, 'admin-secret'), 'short\n')
@@ -269,7 +350,7 @@ describe('a store of a newer format', () => {
       await ensureFormat(engine.clients)
       const mark = await engine.clients.get(recordId('#format'))
       assert.equal(mark!.expiresAt, never)
-      await engine.clients.put({ ...mark!, identity: '{"format":2}', version: 2 }, 1)
+      await engine.clients.put({ ...mark!, identity: '{"format":3}', version: 2 }, 1)
       await engine.close()
       const env = { HOLDFAST_STORE: url, HOLDFAST_DATA: join(folder, 'newer'), HOLDFAST_PORT: '0' }
       for (const args of [['serve'], ['clients', 'list']]) {
@@ -277,12 +358,23 @@ describe('a store of a newer format', () => {
         assert.equal(code, 1)
         assert.match(
           err,
-          /^holdfast: HOLDFAST_STORE: the store was written by a newer Holdfast \(format 2; this one knows 1\): upgrade[^\n]*\n$/,
+          /^holdfast: HOLDFAST_STORE: the store was written by a newer Holdfast \(format 3; this one knows 2\): upgrade[^\n]*\n$/,
         )
       }
       await redis?.stop()
     })
   }
+})
+
+it('marks a store of an older format as its own', async () => {
+  const url = `sqlite:${join(folder, 'older.db')}`
+  const engine = await openEngine(parseStoreUrl(url))
+  await ensureFormat(engine.clients)
+  const mark = await engine.clients.get(recordId('#format'))
+  await engine.clients.put({ ...mark!, identity: '{"format":1}', version: 2 }, 1)
+  await Promise.all([ensureFormat(engine.clients), ensureFormat(engine.clients)])
+  assert.equal(await readFormat(engine.clients), format)
+  await engine.close()
 })
 
 describe('the data folder', () => {
@@ -301,6 +393,7 @@ describe('the data folder', () => {
     const service = await serve({
       HOLDFAST_STORE: 'memory:',
       HOLDFAST_ADMIN_SECRET: adminSecret,
+      HOLDFAST_SECRET: '',
       HOLDFAST_DATA: join(folder, 'unused'),
     })
     assert.equal(await service.end(), 0)
@@ -310,8 +403,8 @@ describe('the data folder', () => {
 
   it('holds all that a service on SQLite writes, and none of it for others', async () => {
     const data = join(folder, 'all')
-    const service = await serve({ HOLDFAST_DATA: data })
-    keepSecret(readFileSync(join(data, 'admin-secret'), 'utf8').trim())
+    const service = await serve({ HOLDFAST_DATA: data, HOLDFAST_SECRET: '' })
+    for (const file of ['admin-secret', 'secret']) keepSecret(readFileSync(join(data, file), 'utf8').trim())
     for (const file of readdirSync(data)) assert.equal(statSync(join(data, file)).mode & 0o077, 0, file)
     assert.ok(service.welcome.includes(join(data, 'admin-secret')))
     assert.equal(await service.end(), 0)

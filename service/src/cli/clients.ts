@@ -67,11 +67,11 @@ async function withRegistry(
   work: (registry: ClientRegistry) => Promise<number>,
   { make = false } = {},
 ): Promise<number> {
-  const { engine } = await openShared({ make })
+  const { engine, close } = await openShared({ make })
   try {
     return await work(clientRegistry(engine.clients))
   } finally {
-    await engine.close()
+    await close()
   }
 }
 

@@ -1,8 +1,8 @@
 // `holdfast doctor`: what is wrong with this installation, and what to do about each finding.
 import { statSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { adminSecretFile } from '../data-folder.ts'
-import { openEngine, type Engine, type Finding } from '../engines/engine.ts'
+import { adminSecretFile, secretFile } from '../data-folder.ts'
+import { openEngine, openFeed, type Engine, type Finding } from '../engines/engine.ts'
 import { checkFormat, format, readFormat } from '../format.ts'
 import { oldestNode, runsOn } from '../node-version.ts'
 import { readSettings, type Settings } from '../settings.ts'
@@ -13,7 +13,7 @@ export const doctor: Command = {
   summary: 'check the installation, and say what to do',
   help: `holdfast doctor [--json]
 
-Checks settings, Node, the data folder and the admin secret (who can read them), the store (reachable, how fast, its
+Checks settings, Node, the data folder and the secrets (who can read them), the feed, the store (reachable, how fast, its
 format, whether it may drop sessions) and its clock. Changes nothing. Exits with 1 when something wants to be done.`,
 
   async run(args) {
@@ -56,6 +56,7 @@ function folder(settings: Settings): Finding[] {
   const { dataFolder } = settings
   const findings = [mode('data folder', dataFolder, 'folder')]
   if (settings.adminSecret === null) findings.push(mode('admin secret', adminSecretFile(settings), 'file'))
+  if (settings.secret === null) findings.push(mode('secret of the keys', secretFile(settings), 'file'))
   return findings
 }
 
@@ -99,7 +100,12 @@ async function store(settings: Settings): Promise<readonly Finding[]> {
     return error.problems.map((problem) => wrong('store', ...splitAdvice(problem)))
   }
   try {
-    return [await roundTrip(engine), await storeFormat(engine), ...(await engine.inspect())]
+    return [
+      await roundTrip(engine),
+      await storeFormat(engine),
+      ...(await engine.inspect()),
+      await feed(settings, engine),
+    ]
   } catch (error) {
     return [
       wrong('store', `failed while it was examined: ${(error as Error).message}`, 'see that it runs, then ask again'),
@@ -127,6 +133,27 @@ async function roundTrip({ sessions }: Engine): Promise<Finding> {
     shown,
     'every request waits that long: bring the store nearer, or see what else it is busy with',
   )
+}
+
+/** Whether a read of it is answered. Nothing is written. */
+async function feed({ feed: url, store: { kind } }: Settings, engine: Engine): Promise<Finding> {
+  const where = url === null || url.kind === 'memory' ? `that of the store (${kind})` : url.shown
+  try {
+    const open = await openFeed(url, engine)
+    const { signal } = new AbortController()
+    const steps = open.feed.follow({ signal, now: () => performance.now() })[Symbol.asyncIterator]()
+    try {
+      const began = performance.now()
+      await steps.next()
+      return right('feed', `${where} answers, in ${(performance.now() - began).toFixed(2)} ms`)
+    } finally {
+      await steps.return?.()
+      await open.close()
+    }
+  } catch (error) {
+    if (error instanceof StartError) return wrong('feed', ...splitAdvice(error.message))
+    return wrong('feed', `${where} fails: ${(error as Error).message}`, 'see that it runs, then ask again')
+  }
 }
 
 async function storeFormat({ clients }: Engine): Promise<Finding> {

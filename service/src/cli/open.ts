@@ -1,16 +1,24 @@
-// The store that a command works on: that of the running service, by the same settings.
+// The store and the feed that a command works on: those of the running service, by the same settings.
 import { existsSync } from 'node:fs'
-import { openEngine, type Engine } from '../engines/engine.ts'
+import type { Feed } from 'holdfast'
+import { openEngine, openFeed, type Engine } from '../engines/engine.ts'
 import { checkFormat, ensureFormat, readFormat } from '../format.ts'
 import { readSettings, type Settings } from '../settings.ts'
 import { StartError } from '../start-error.ts'
 import { ensureDataFolder } from '../data-folder.ts'
 
+export interface Shared {
+  readonly engine: Engine
+  readonly feed: Feed
+  readonly settings: Settings
+  close(): Promise<void>
+}
+
 /**
  * `StartError` when no other process can see the store, or it can't be used. One that is not there yet is made only for who
  * says so: for the others it is a sign that they look in the wrong place. Whoever opens it closes it.
  */
-export async function openShared({ make }: { make: boolean }): Promise<{ engine: Engine; settings: Settings }> {
+export async function openShared({ make }: { make: boolean }): Promise<Shared> {
   const settings = readSettings(process.env)
   if (settings.store.kind === 'memory') {
     throw new StartError(
@@ -29,11 +37,20 @@ export async function openShared({ make }: { make: boolean }): Promise<{ engine:
       if (format === null) throw noStore(settings.store.shown)
       checkFormat(format)
     }
+    const { feed, close } = await openFeed(settings.feed, engine)
+    return {
+      engine,
+      feed,
+      settings,
+      async close() {
+        await close()
+        await engine.close()
+      },
+    }
   } catch (error) {
     await engine.close()
     throw error
   }
-  return { engine, settings }
 }
 
 function noStore(place: string): StartError {

@@ -17,12 +17,15 @@ export const serve: Command = {
 
 Runs the session service until SIGTERM, SIGINT or SIGHUP. Settings are environment variables:
 
-  HOLDFAST_PORT   4000             HOLDFAST_IDLE               30m
-  HOLDFAST_HOST   127.0.0.1        HOLDFAST_ABSOLUTE           12h
-  HOLDFAST_DATA   ./.holdfast      HOLDFAST_REMEMBER_IDLE      14d
-  HOLDFAST_STORE  SQLite in the    HOLDFAST_REMEMBER_ABSOLUTE  30d
-                  data folder      HOLDFAST_LOG                info
-  HOLDFAST_ADMIN_SECRET            made and kept in the data folder
+  HOLDFAST_PORT    4000            HOLDFAST_IDLE               30m
+  HOLDFAST_HOST    127.0.0.1       HOLDFAST_ABSOLUTE           12h
+  HOLDFAST_DATA    ./.holdfast     HOLDFAST_REMEMBER_IDLE      14d
+  HOLDFAST_STORE   SQLite in the   HOLDFAST_REMEMBER_ABSOLUTE  30d
+                   data folder     HOLDFAST_ACCESS_TOKEN       5m
+  HOLDFAST_FEED    the store's     HOLDFAST_MAX_STALENESS      1s
+  HOLDFAST_ISSUER  its own URL     HOLDFAST_AUDIENCE           the issuer
+  HOLDFAST_LOG     info
+  HOLDFAST_ADMIN_SECRET, HOLDFAST_SECRET   made and kept in the data folder
 
 docs/service.md says more about each.`,
 
@@ -35,7 +38,7 @@ docs/service.md says more about each.`,
     await listen(service, settings)
     const stopped = untilStopped(service, log)
     const { port } = service.app.server.address() as AddressInfo
-    log.logger.info({ store: settings.store.shown, host: settings.host, port }, 'listening')
+    log.logger.info({ store: settings.store.shown, feed: settings.feed?.shown, host: settings.host, port }, 'listening')
     if (settings.store.kind === 'memory') {
       log.logger.warn(
         'the store is memory: sessions and clients are lost when the service stops, and not shared with replicas',

@@ -1,7 +1,7 @@
 // `holdfast sessions`: look at sessions and end them, by id or by user, without a token.
 import { parseArgs } from 'node:util'
 import type * as z from 'zod'
-import { createSessions, type ScannableStore, type SessionRecord, type Sessions } from 'holdfast'
+import { createSessions, type Feed, type ScannableStore, type SessionRecord, type Sessions } from 'holdfast'
 import { hashSecret } from '../clients.ts'
 import { keptAdminSecret } from '../data-folder.ts'
 import { logIds } from '../logs.ts'
@@ -12,7 +12,7 @@ import { print, table, UsageError, type Command } from './command.ts'
 import { openShared } from './open.ts'
 
 const defaultLimit = 50
-const pageSize = 500
+const pageSize = 100
 
 export const sessions: Command = {
   summary: 'list, show and end sessions',
@@ -22,7 +22,7 @@ holdfast sessions end <id>
 holdfast sessions end --user <user>
 holdfast sessions end --all
 
-What is ended is refused by every replica from then on.
+What is ended is refused by every replica within HOLDFAST_MAX_STALENESS, and by whoever follows the feed.
 Works on the store of HOLDFAST_STORE, or the one in HOLDFAST_DATA, while the service runs.`,
 
   async run(args) {
@@ -68,11 +68,13 @@ async function show(id: string): Promise<number> {
     const session = await all.get(id)
     const record = session === null ? null : await store.get(id)
     if (session === null || record === null) throw new StartError(`there is no live session ${id}`)
-    const { authenticatedAt, expiresAt, ...rest } = shown(session)
+    const { authenticatedAt, createdAt, seenAt, expiresAt, endsAt, ...rest } = shown(session)
     const instants = {
       authenticatedAt: authenticatedAt === null ? null : instant(authenticatedAt),
-      lastSeenAt: instant(record.seenAt),
+      createdAt: instant(createdAt),
+      lastSeenAt: instant(seenAt),
       expiresAt: instant(expiresAt),
+      endsAt: instant(endsAt),
     }
     const sections = Object.keys(JSON.parse(record.data) as object)
     print(JSON.stringify({ ...rest, ...instants, sections, idInLog: logId(id) }, null, 2))
@@ -92,9 +94,14 @@ async function endUser(user: string): Promise<number> {
 }
 
 async function endAll(): Promise<number> {
-  return withSessions(async (_, store) => {
+  return withSessions(async (_, store, __, feed) => {
     let ended = 0
-    for await (const page of pages(store)) ended += (await store.delete(page.map(({ id }) => id))).length
+    for await (const page of pages(store)) {
+      const ids = page.map(({ id }) => id)
+      // Published before it is deleted, as every ending is.
+      await feed.publish({ kind: 'ended', ids, reason: 'ended' })
+      ended += (await store.delete(ids)).length
+    }
     return report(ended)
   })
 }
@@ -124,16 +131,22 @@ async function* pages(store: ScannableStore): AsyncGenerator<readonly SessionRec
 }
 
 /** `logId` answers `null` where the admin secret, its key, is not at hand. */
-type Work = (all: Sessions<AnyData>, store: ScannableStore, logId: (id: string) => string | null) => Promise<number>
+type Work = (
+  all: Sessions<AnyData>,
+  store: ScannableStore,
+  logId: (id: string) => string | null,
+  feed: Feed,
+) => Promise<number>
 
 async function withSessions(work: Work): Promise<number> {
-  const { engine, settings } = await openShared({ make: false })
+  const { engine, feed, settings, close } = await openShared({ make: false })
+  const all = createSessions({ store: engine.sessions, feed, lifetime: settings.lifetime })
   try {
-    const all = createSessions({ store: engine.sessions, lifetime: settings.lifetime })
     const secret = keptAdminSecret(settings)
-    return await work(all, engine.sessions, secret === null ? () => null : logIds(hashSecret(secret)))
+    return await work(all, engine.sessions, secret === null ? () => null : logIds(hashSecret(secret)), feed)
   } finally {
-    await engine.close()
+    all.close()
+    await close()
   }
 }
 

@@ -1,10 +1,10 @@
 // What `holdfast serve` says to people when it is ready.
 import { adminSecretFile } from '../data-folder.ts'
-import type { Settings } from '../settings.ts'
+import { serviceUrl, type Settings } from '../settings.ts'
 
 /** Where it is, where the secret is, and five lines for bash that show it at work. The secret itself is not in it. */
 export function welcome(settings: Settings): string {
-  const url = `http://${hostForUrl(settings.host)}:${settings.port}`
+  const url = serviceUrl(settings)
   const file = adminSecretFile(settings)
   const made = settings.adminSecret === null
   return `
@@ -31,13 +31,6 @@ export function curlLines(url: string, secret: string): readonly string[] {
     `${curl} ${url}/v1/users/ada/sessions; echo`,
     `${curl} -X DELETE -w 'ended: %{http_code}\\n' ${url}/v1/sessions/$ID; ${curl} ${json} -d "{\\"token\\":\\"$TOKEN\\"}" ${url}/v1/sessions/verify; echo`,
   ]
-}
-
-/** Whoever listens on all addresses is reached on this one. */
-function hostForUrl(host: string): string {
-  if (host === '0.0.0.0') return '127.0.0.1'
-  if (host === '::') return '[::1]'
-  return host.includes(':') ? `[${host}]` : host
 }
 
 /** As one word of bash. */

@@ -1,5 +1,6 @@
 // An engine: the stores that a URL names, opened, and what the service asks of it beside them.
-import type { ScannableStore } from 'holdfast'
+import type { Feed, ScannableStore } from 'holdfast'
+import type { FeedUrl } from './feed-url.ts'
 import type { StoreUrl } from './store-url.ts'
 
 /** One thing an operator should know. `ok: false` wants something done; `advice` says what. */
@@ -12,8 +13,10 @@ export interface Finding {
 
 export interface Engine {
   readonly sessions: ScannableStore
-  /** A place of its own for the clients and the format mark, on the same engine. */
+  /** A place of its own for the clients, the keys and the format mark, on the same engine. */
   readonly clients: ScannableStore
+  /** On the same engine, so that it reaches every process that uses the stores. */
+  readonly feed: Feed
   /** What `holdfast doctor` should say of the engine itself. Rejects when it can't be asked. */
   inspect(): Promise<readonly Finding[]>
   /** Ends connections and files. Nothing may be asked afterwards. */
@@ -34,4 +37,21 @@ export async function openEngine(url: StoreUrl, changed: ConnectionChanged = () 
     default:
       return (await import('./redis.ts')).redisEngine(url, changed)
   }
+}
+
+export interface OpenFeed {
+  readonly feed: Feed
+  close(): Promise<void>
+}
+
+/** The feed that a URL names, or (`null`) that of the engine. Resolves when it answers; `StartError` when it does not. */
+export async function openFeed(
+  url: FeedUrl | null,
+  engine: Engine,
+  changed: ConnectionChanged = () => {},
+): Promise<OpenFeed> {
+  // In memory it is only where the engine is too.
+  if (url === null || url.kind === 'memory') return { feed: engine.feed, close: async () => {} }
+  if (url.kind === 'postgres') return (await import('./postgres.ts')).openPostgresFeed(url, changed)
+  return (await import('./redis.ts')).openRedisFeed(url, changed)
 }

@@ -1,4 +1,5 @@
 // Sessions in the memory of the service: gone when it stops, seen by no other replica.
+import { memoryFeed } from 'holdfast/feeds/memory'
 import { memoryStore } from 'holdfast/stores/memory'
 import type { Engine } from './engine.ts'
 
@@ -6,6 +7,7 @@ export function memoryEngine(): Engine {
   return {
     sessions: memoryStore(),
     clients: memoryStore(),
+    feed: memoryFeed(),
     async inspect() {
       return [
         {

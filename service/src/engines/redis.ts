@@ -1,8 +1,9 @@
 // Sessions in Redis or Valkey: one server, Sentinel or Cluster, shared by any number of replicas.
 import { createClient, createCluster, createSentinel } from 'redis'
+import { redisFeed, type RedisFeedClient } from 'holdfast/feeds/redis'
 import { redisStore, type RedisStoreClient } from 'holdfast/stores/redis'
 import { StartError } from '../start-error.ts'
-import type { ConnectionChanged, Engine } from './engine.ts'
+import type { ConnectionChanged, Engine, OpenFeed } from './engine.ts'
 import { inspectRedis, type Ask } from './redis-findings.ts'
 import type { StoreUrl } from './store-url.ts'
 
@@ -10,7 +11,7 @@ type RedisUrl = Extract<StoreUrl, { kind: `redis${string}` }>
 
 /** One connected client of any kind, by what is used of it. */
 interface Connection {
-  readonly client: RedisStoreClient
+  readonly client: RedisStoreClient & RedisFeedClient
   /** Sends a command to a server that takes writes. */
   readonly ask: Ask
   close(): void
@@ -22,16 +23,23 @@ const silenceMs = 5_000
 const pingEveryMs = 2_000
 
 export async function redisEngine(url: RedisUrl, changed: ConnectionChanged): Promise<Engine> {
-  const { client, ask, close } = await connect(url, onlyChanges(changed))
+  const { client, ask, close } = await connect(url, onlyChanges(changed), 'HOLDFAST_STORE')
   return {
     sessions: redisStore(client),
     clients: redisStore(client, { prefix: 'hfc:' }),
+    feed: redisFeed(client),
     inspect: () => inspectRedis(ask),
     close: async () => close(),
   }
 }
 
-async function connect(url: RedisUrl, whenChanged: ConnectionChanged): Promise<Connection> {
+/** A feed on another Redis than the sessions. */
+export async function openRedisFeed(url: RedisUrl, changed: ConnectionChanged): Promise<OpenFeed> {
+  const { client, close } = await connect(url, onlyChanges(changed), 'HOLDFAST_FEED')
+  return { feed: redisFeed(client), close: async () => close() }
+}
+
+async function connect(url: RedisUrl, whenChanged: ConnectionChanged, setting: string): Promise<Connection> {
   // While starting, a failure is the answer; later it is an outage, and connections are made again until it ends.
   let started = false
   const changed: ConnectionChanged = (cause) => {
@@ -116,7 +124,7 @@ async function connect(url: RedisUrl, whenChanged: ConnectionChanged): Promise<C
       } catch {
         // It never opened.
       }
-      throw new StartError(`HOLDFAST_STORE: ${explain(url, error)}`, error)
+      throw new StartError(`${setting}: ${explain(url, error)}`, error)
     }
   }
 }
@@ -140,7 +148,7 @@ function explain({ shown, kind }: RedisUrl, error: unknown): string {
   if (/WRONGPASS|invalid password/i.test(texts))
     return `Redis at ${shown} does not accept the user name or password of the URL: correct them`
   if (/NOPERM/.test(texts))
-    return `the Redis user at ${shown} may not run the commands that are needed: allow +@read +@write +@scripting +@connection`
+    return `the Redis user at ${shown} may not run the commands that are needed: allow +@read +@write +@scripting +@connection +info`
   if (/cluster support disabled/i.test(texts)) return `Redis at ${shown} is no cluster: use redis://<host>:<port>`
   const why = /ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ECONNRESET/.exec(texts)?.[0]
   const advice =

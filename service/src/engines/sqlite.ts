@@ -5,6 +5,7 @@ import { ConfigError } from 'holdfast'
 import { sqliteStore } from 'holdfast/stores/sqlite'
 import { StartError } from '../start-error.ts'
 import type { Engine } from './engine.ts'
+import { sqliteFeed } from './sqlite-feed.ts'
 
 export async function sqliteEngine(path: string): Promise<Engine> {
   const open = await loadSqlite()
@@ -12,11 +13,12 @@ export async function sqliteEngine(path: string): Promise<Engine> {
   try {
     // Before SQLite does, which would make it readable for others; its -wal and -shm files take the mode from it.
     closeSync(openSync(path, 'a', 0o600))
-    for (let i = 0; i < 2; i++) opened.push(open(path))
-    const [first, second] = opened
+    for (let i = 0; i < 3; i++) opened.push(open(path))
+    const [first, second, third] = opened
     return {
       sessions: sqliteStore(first!),
       clients: sqliteStore(second!, { table: 'clients' }),
+      feed: sqliteFeed(third!),
       inspect: async () => [inspectMode(path), inspectFile(second!)],
       async close() {
         for (const database of opened) database.close()

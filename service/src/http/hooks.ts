@@ -4,6 +4,13 @@ import { Problem } from '../problems.ts'
 import type { App, Service } from '../server.ts'
 import { authorize, basicAuthentication } from './auth.ts'
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** A GET that goes on and on, and that pages of other sites may not open. */
+    stream?: boolean
+  }
+}
+
 export function addAuthentication(app: App, { clients, limits, logger, metrics, state }: Service): void {
   const authenticate = basicAuthentication(clients, limits, () => metrics.clientRefused())
 
@@ -41,7 +48,9 @@ export function addAuthentication(app: App, { clients, limits, logger, metrics, 
     const ms = reply.elapsedTime
     const status = reply.statusCode
     metrics.answered(method, route, status, ms / 1000)
-    if (logger.isLevelEnabled('info')) {
+    // A follower asks several times a second, and each answer is like the other.
+    const isWorthALine = status !== 200 || request.routeOptions.config.stream !== true
+    if (isWorthALine && logger.isLevelEnabled('info')) {
       logger.info(
         { id: request.id, method, route, status, ms: Math.round(ms * 100) / 100, client: request.client?.id },
         'request',
@@ -76,13 +85,14 @@ function duplicate(name: string): Problem {
 }
 
 /** A browser sends the Basic credentials it knows with any request; another site must not make it change something here. */
-function refuseCrossSite({ method, headers }: FastifyRequest): void {
-  if (method === 'GET' || method === 'HEAD') return
+function refuseCrossSite({ method, headers, routeOptions }: FastifyRequest): void {
+  // A stream can be read by any page that may open it; other reads can't.
+  if ((method === 'GET' || method === 'HEAD') && routeOptions.config.stream !== true) return
   const site = headers['sec-fetch-site']
   const { origin } = headers
   const own =
     site !== undefined
       ? site === 'same-origin' || site === 'none'
       : origin === undefined || (URL.canParse(origin) && new URL(origin).host === headers.host)
-  if (!own) throw new Problem(403, 'cross-site', 'refused: a page of another site may change nothing here')
+  if (!own) throw new Problem(403, 'cross-site', 'refused: this is for no page of another site')
 }

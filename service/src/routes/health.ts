@@ -36,10 +36,17 @@ export function healthRoutes(app: App, { sessions, metrics, storeShown, state }:
         throw new Problem(503, 'stopping', 'the service is stopping', { headers: { 'retry-after': '1' } })
       const asked = performance.now()
       await sessions.get(neverIssued)
+      const storeMs = microseconds(performance.now() - asked)
+      // An old view is no reason to go: the store, which answers, is asked then.
+      const { ageMs, lagMs } = sessions.status()!
       return {
         status: 'ready' as const,
         store: storeShown,
-        storeMs: Math.round((performance.now() - asked) * 1000) / 1000,
+        storeMs,
+        feed: {
+          ageMs: Number.isFinite(ageMs) ? microseconds(ageMs) : null,
+          lagMs: lagMs === null ? null : microseconds(lagMs),
+        },
       }
     },
   )
@@ -49,6 +56,11 @@ export function healthRoutes(app: App, { sessions, metrics, storeShown, state }:
     { schema: { operationId: 'metrics', summary: 'Prometheus metrics', tags: ['operation'], security: [] } },
     async (_request, reply) => reply.type('text/plain; version=0.0.4; charset=utf-8').send(await metrics.text()),
   )
+}
+
+/** Rounded, in ms. */
+function microseconds(ms: number): number {
+  return Math.round(ms * 1000) / 1000
 }
 
 /** A session id in form; being drawn would take more luck than guessing a key. */

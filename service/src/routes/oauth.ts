@@ -1,6 +1,8 @@
-// The two calls of OAuth that fit an opaque token: introspection (RFC 7662) and revocation (RFC 7009).
+// The two calls of OAuth that fit tokens which others issue: introspection (RFC 7662) and revocation (RFC 7009).
+import { randomBytes } from 'node:crypto'
 import type { Session } from 'holdfast'
 import type { z } from 'zod'
+import { inTime } from '../engines/in-time.ts'
 import { may } from '../permissions.ts'
 import { Problem } from '../problems.ts'
 import { introspectionShape, nothing, tokenForm } from '../schemas.ts'
@@ -8,7 +10,17 @@ import type { App, Service } from '../server.ts'
 import { countRefusal } from './refusals.ts'
 import { withoutBody, type AnyData } from './shown.ts'
 
-export function oauthRoutes(app: App, { sessions, limits }: Service): void {
+export function oauthRoutes(app: App, { sessions, store, signed, limits }: Service): void {
+  const refresh = signed.refresh!
+
+  /** The session that a refresh token is of, spent or not; it stays as it is. `null` when it is of none. */
+  async function byRefreshToken(token: string): Promise<Session<AnyData> | null> {
+    const record = await inTime(store.get(refresh.read(token)!))
+    if (record === null || !signed.keeps(record.credential)) return null
+    const { outcome } = await refresh.rotate(token, record.credential, Date.now(), randomBytes)
+    return outcome === 'mismatch' ? null : sessions.get(record.id)
+  }
+
   app.post(
     '/oauth/introspect',
     {
@@ -44,9 +56,11 @@ export function oauthRoutes(app: App, { sessions, limits }: Service): void {
       },
     },
     async (request, reply) => {
-      const session = await sessions.open(request.body.token)
-      if (session.refused !== null) {
-        await countRefusal(limits, session.refused, request)
+      const { token } = request.body
+      const isRefresh = refresh.read(token) !== null
+      const session = isRefresh ? await byRefreshToken(token) : await sessions.open(token)
+      if (session === null || session.refused !== null) {
+        await countRefusal(limits, session?.refused ?? 'unknown', request)
       } else {
         const client = request.client!
         if (session.client !== client.id && !may(client, 'admin')) {

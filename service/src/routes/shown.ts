@@ -18,7 +18,12 @@ export function shown(session: Session<AnyData>): z.output<typeof sessionShape> 
     device: session.device!,
     client: session.client,
     authenticatedAt: session.authenticatedAt,
+    createdAt: session.createdAt!,
+    seenAt: session.seenAt!,
     expiresAt: session.expiresAt!,
+    endsAt: session.endsAt!,
+    remembered: session.remembered,
+    epoch: session.epoch!,
   }
 }
 

@@ -1,5 +1,14 @@
 // Users: their sessions, the end of all of them, their roles.
-import { byUser, changedShape, endedShape, exceptQuery, listShape, noQuery, rolesBody } from '../schemas.ts'
+import {
+  byUser,
+  changedShape,
+  endAllQuery,
+  endedShape,
+  exceptQuery,
+  listShape,
+  noQuery,
+  rolesBody,
+} from '../schemas.ts'
 import type { App, Service } from '../server.ts'
 
 export function userRoutes(app: App, { sessions }: Service): void {
@@ -36,14 +45,15 @@ export function userRoutes(app: App, { sessions }: Service): void {
         operationId: 'endUserSessions',
         summary: "End a user's sessions, all or all but one",
         tags: ['users'],
-        querystring: exceptQuery,
+        querystring: endAllQuery,
         params: byUser,
         response: { 200: endedShape },
       },
     },
-    async (request) => ({
-      ended: await sessions.endUser(request.params.userId, { except: request.query.except ?? null }),
-    }),
+    async (request) => {
+      const { except = null, settled } = request.query
+      return { ended: await sessions.endUser(request.params.userId, { except, settled }) }
+    },
   )
 
   app.put(
