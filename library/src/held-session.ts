@@ -16,6 +16,8 @@ export interface SessionContext {
   readonly grants: Grants
   readonly now: () => number
   readonly emit: (event: SessionEvent) => void
+  /** `sessions.refresh`, which hands the tokens out by the exchange. */
+  readonly refresh: (exchange: Exchange) => Promise<{ session: unknown; tokens: Tokens | null }>
 }
 
 /** Where a new credential goes. */
@@ -26,7 +28,7 @@ export interface Reply {
 
 /** The one implementation, whatever keeps the session. */
 export class HeldSession<Data> implements Session<Data> {
-  readonly refused: RefusedReason | null
+  #refused: RefusedReason | null
   readonly #context: SessionContext
   readonly #reply: Reply | null
   #record: KnownSession | null
@@ -46,9 +48,12 @@ export class HeldSession<Data> implements Session<Data> {
     this.#context = context
     this.#record = record
     this.#reply = reply
-    this.refused = refused
+    this.#refused = refused
   }
 
+  get refused(): RefusedReason | null {
+    return this.#refused
+  }
   get id(): string | null {
     return this.#record?.id ?? null
   }
@@ -192,6 +197,23 @@ export class HeldSession<Data> implements Session<Data> {
     this.adopt(known, tokens)
     // The client has the new credential, since the old one may be dead; but what was asked for is not sure to hold.
     if (unsettled !== null) throw unsettled
+  }
+
+  async refresh(): Promise<Tokens | null> {
+    for (let write; (write = this.#underWay()) !== null;) await write
+    return this.#reply === null ? null : this.#pend(this.#refreshBy(this.#reply.exchange))
+  }
+
+  async #refreshBy(exchange: Exchange): Promise<Tokens | null> {
+    const { session, tokens } = await this.#context.refresh(exchange)
+    const refreshed = session as HeldSession<never>
+    if (tokens === null && refreshed.#refused === null) return null
+    this.#record = refreshed.#record
+    this.#identity = null
+    this.#ended = false
+    this.#refused = refreshed.#refused
+    this.#refreshable ||= refreshed.#refreshable
+    return tokens
   }
 
   async end(): Promise<void> {

@@ -71,6 +71,11 @@ export interface Session<Data> {
    * `LimitError` when the limit refuses, `CredentialError` when the response has begun. In both cases nothing changed.
    */
   signIn(userId: string, o?: SignInOptions<Data>): Promise<Tokens>
+  /**
+   * New tokens, for the refresh token that the request carries in a cookie; the session is then that one's. `null` when it carries none, or
+   * one that is not accepted: `refused` says why. See `sessions.refresh`.
+   */
+  refresh(): Promise<Tokens | null>
   /** Ends the session everywhere. What this object does afterwards begins anew only through `signIn`. */
   end(): Promise<void>
 }

@@ -1,7 +1,7 @@
 // Sessions on a store: the one place where transport, credential, store, feed, policy and session meet.
 import { arrivals } from './arriving.ts'
 import { asking } from './asking.ts'
-import { isSessionId, type Credentials, type KnownSession } from './credentials/credentials.ts'
+import { isSessionId, type Credentials, type KnownSession, type Tokens } from './credentials/credentials.ts'
 import { sections, type DataOf, type Schemas } from './data.ts'
 import { describe, parseUserAgent } from './device.ts'
 import { endings } from './endings.ts'
@@ -93,7 +93,7 @@ export function storedSessions<S extends Schemas>(
   const refreshed = refreshing({ store, kinds, lifecycle: life, verifier, policy: rules, now, random, emit })
   const parts = sections(o.data, o.maxDataBytes ?? 65_536)
   const backend = storedBackend({ lifecycle: life, sections: parts, policy: rules, kinds, now })
-  const context: SessionContext = { backend, grants: grants(o.roles ?? {}), now, emit }
+  const context: SessionContext = { backend, grants: grants(o.roles ?? {}), now, emit, refresh }
   /** Sessions that are being extended. */
   const touching = new Set<string>()
 
@@ -157,6 +157,18 @@ export function storedSessions<S extends Schemas>(
     }
   }
 
+  async function refresh(from: Exchange | string): Promise<{ session: Session<Data>; tokens: Tokens | null }> {
+    const arrived = typeof from === 'string' ? { token: from, reply: null } : arriving.toRefresh(from)
+    if (arrived === null) return { session: new HeldSession<Data>(context, null, null, null), tokens: null }
+    const { token, reply } = arrived
+    if (token === null || token === duplicate) return { session: refuse('duplicate', null, reply), tokens: null }
+    const outcome = await refreshed(token)
+    if ('refused' in outcome) return { session: refuse(outcome.refused, outcome.id, reply), tokens: null }
+    const session = new HeldSession<Data>(context, outcome.record, reply, null)
+    session.adopt(outcome.record, outcome.tokens)
+    return { session, tokens: outcome.tokens }
+  }
+
   return {
     open,
 
@@ -173,17 +185,7 @@ export function storedSessions<S extends Schemas>(
       return { session: new HeldSession<Data>(context, record, null, null), ...tokens }
     },
 
-    async refresh(from) {
-      const arrived = typeof from === 'string' ? { token: from, reply: null } : arriving.toRefresh(from)
-      if (arrived === null) return { session: new HeldSession<Data>(context, null, null, null), tokens: null }
-      const { token, reply } = arrived
-      if (token === null || token === duplicate) return { session: refuse('duplicate', null, reply), tokens: null }
-      const outcome = await refreshed(token)
-      if ('refused' in outcome) return { session: refuse(outcome.refused, outcome.id, reply), tokens: null }
-      const session = new HeldSession<Data>(context, outcome.record, reply, null)
-      session.adopt(outcome.record, outcome.tokens)
-      return { session, tokens: outcome.tokens }
-    },
+    refresh,
 
     async get(id) {
       const record = isSessionId(id) && verifier?.ended(id) !== true ? live(await store.get(id)) : null

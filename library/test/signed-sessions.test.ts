@@ -238,6 +238,29 @@ describe('by cookie', () => {
     assert.equal(renewed.cookies.size, 0)
   })
 
+  test('the session of a request refreshes itself by the cookie that came with it', async () => {
+    const { sessions, clock } = system()
+    const ada = browser(sessions)
+    await (await ada.visit()).signIn('ada')
+    const old = [...ada.cookies.values()]
+    clock.advance('306s')
+    const visit = await ada.visit()
+    assert.deepEqual([visit.refused, visit.userId], ['expired', null])
+    const tokens = await visit.refresh()
+    assert.deepEqual([visit.refused, visit.userId], [null, 'ada'])
+    assert.deepEqual([...ada.cookies.values()], [tokens!.token, tokens!.refreshToken])
+    await visit.update('cart', () => ['tea'])
+    assert.deepEqual(await (await ada.visit()).read('cart'), ['tea'])
+
+    assert.equal(await (await browser(sessions).visit()).refresh(), null)
+    clock.advance('11s')
+    const thief = browser(sessions, [['__Host-session-refresh', old[1]!]])
+    const caught = await thief.visit()
+    assert.equal(await caught.refresh(), null)
+    assert.equal(caught.refused, 'refresh-reused')
+    assert.equal((await ada.visit()).refused, 'ended')
+  })
+
   test('a refresh from another site is refused whatever its method, and one after the response has begun', async () => {
     const { sessions } = system()
     const ada = browser(sessions)

@@ -1,6 +1,6 @@
 // Sessions behind the session service: the one place where transport, credential, HTTP, feed and session meet.
 import { arrivals } from '../arriving.ts'
-import { isSessionId, type KnownSession } from '../credentials/credentials.ts'
+import { isSessionId, type KnownSession, type Tokens } from '../credentials/credentials.ts'
 import { sections, type DataOf, type Schemas } from '../data.ts'
 import { describe, parseUserAgent } from '../device.ts'
 import type { EndReason, RefusedReason } from '../events.ts'
@@ -83,7 +83,7 @@ export function remoteSessions<S extends Schemas>(
   })
   const parts = sections(o.data, Infinity)
   const backend = remoteBackend({ http: service, sections: parts, now, emit, ended })
-  const context: SessionContext = { backend, grants: grants(o.roles ?? {}), now, emit }
+  const context: SessionContext = { backend, grants: grants(o.roles ?? {}), now, emit, refresh }
   /** Sessions that are being extended, or were a moment ago. */
   const touching = new Set<string>()
 
@@ -94,7 +94,7 @@ export function remoteSessions<S extends Schemas>(
       body: { token },
       repeatable: true,
       // The service answers so of forged tokens alone, once there were too many of them; live ones open as always.
-      accepts: service.isKnown ? ['too-many-failures'] : [],
+      accepts: [],
     })
     if (answer.code !== null) return { refused: 'mismatch' }
     const { active, reason, session } = (answer.body ?? {}) as Record<string, unknown>
@@ -170,6 +170,33 @@ export function remoteSessions<S extends Schemas>(
     return (await list(userId).catch(() => [])).map(({ id }) => id)
   }
 
+  async function refresh(from: Exchange | string): Promise<{ session: Session<Data>; tokens: Tokens | null }> {
+    const arrived = typeof from === 'string' ? { token: from, reply: null } : arriving.toRefresh(from)
+    if (arrived === null) return { session: new HeldSession<Data>(context, null, null, null), tokens: null }
+    const { token, reply } = arrived
+    if (token === null || token === duplicate) return { session: refuse('duplicate', null, reply), tokens: null }
+    if (typeof token !== 'string' || token.length > refreshTokenAtMost)
+      return { session: refuse('malformed', null, reply), tokens: null }
+    const answer = await service.call({
+      method: 'POST',
+      path: '/v1/sessions/refresh',
+      body: { refreshToken: token },
+      // In the refresh window it gives the same successor again.
+      repeatable: true,
+      accepts: [...refreshRefusals, ...(service.isKnown ? ['too-many-failures'] : [])],
+    })
+    if (answer.code !== null) {
+      const reason = refreshRefusals.find((known) => known === answer.code) ?? 'mismatch'
+      return { session: refuse(reason, null, reply), tokens: null }
+    }
+    const known = knownSession((answer.body as { session?: unknown } | undefined)?.session, answer)
+    const tokens = tokensOf(answer)
+    emit({ type: 'refreshed', id: known.id, userId: known.userId, outcome: 'rotated' })
+    const session = new HeldSession<Data>(context, known, reply, null)
+    session.adopt(known, tokens)
+    return { session, tokens }
+  }
+
   return {
     open,
 
@@ -190,32 +217,7 @@ export function remoteSessions<S extends Schemas>(
       return { session: new HeldSession<Data>(context, known, null, null), ...tokens }
     },
 
-    async refresh(from) {
-      const arrived = typeof from === 'string' ? { token: from, reply: null } : arriving.toRefresh(from)
-      if (arrived === null) return { session: new HeldSession<Data>(context, null, null, null), tokens: null }
-      const { token, reply } = arrived
-      if (token === null || token === duplicate) return { session: refuse('duplicate', null, reply), tokens: null }
-      if (typeof token !== 'string' || token.length > refreshTokenAtMost)
-        return { session: refuse('malformed', null, reply), tokens: null }
-      const answer = await service.call({
-        method: 'POST',
-        path: '/v1/sessions/refresh',
-        body: { refreshToken: token },
-        // In the refresh window it gives the same successor again.
-        repeatable: true,
-        accepts: [...refreshRefusals, ...(service.isKnown ? ['too-many-failures'] : [])],
-      })
-      if (answer.code !== null) {
-        const reason = refreshRefusals.find((known) => known === answer.code) ?? 'mismatch'
-        return { session: refuse(reason, null, reply), tokens: null }
-      }
-      const known = knownSession((answer.body as { session?: unknown } | undefined)?.session, answer)
-      const tokens = tokensOf(answer)
-      emit({ type: 'refreshed', id: known.id, userId: known.userId, outcome: 'rotated' })
-      const session = new HeldSession<Data>(context, known, reply, null)
-      session.adopt(known, tokens)
-      return { session, tokens }
-    },
+    refresh,
 
     async get(id) {
       const known = isSessionId(id) && !verifier.ended(id) ? await get(id) : null
