@@ -103,7 +103,7 @@ export function keyring(o: KeyringOptions): Keyring {
   const loaded = lastGood<Loaded>({ read, maxAgeMs, cooldownMs, elapsed })
   const sealKey = Promise.resolve(sha256(`holdfast keyring ${secret}`)).then((hash) => bytesOf(hash)!)
   let last: Loaded = { ring: [], version: null, keys: new Map() }
-  let maintaining: Promise<unknown> | null = null
+  let maintaining: Promise<Loaded> | null = null
 
   async function read(): Promise<Loaded> {
     const record = await store.get(recordId)
@@ -141,14 +141,16 @@ export function keyring(o: KeyringOptions): Keyring {
     return loaded.refresh()
   }
 
+  /** One for all who need it meanwhile. */
   function maintain(): Promise<Loaded> {
-    return change(async (ring, at, fresh) => {
+    maintaining ??= change(async (ring, at, fresh) => {
       const signsFrom = nextDueAt(ring, at, schedule)
       return signsFrom === null ? ring : followedBy(ring, { jwk: await fresh(), madeAt: at }, signsFrom, at)
-    })
+    }).finally(() => (maintaining = null))
+    return maintaining
   }
 
-  async function signer(): Promise<SigningKey> {
+  async function firstSigner(): Promise<SigningKey> {
     const made = signerIn(await maintain())
     if (made === null) throw new StoreUnavailableError('the store lost the keys that were just written', deadlineMs)
     return made
@@ -159,13 +161,9 @@ export function keyring(o: KeyringOptions): Keyring {
     return current === null ? null : keys.get(current.jwk.kid)!
   }
 
-  /** When it fails, the next use tries again. */
-  function maintainInBackground({ ring }: Loaded): void {
+  function isDue({ ring }: Loaded): boolean {
     const at = now()
-    if (nextDueAt(ring, at, schedule) === null && liveAt(ring, at, schedule) === ring) return
-    maintaining ??= maintain()
-      .catch(() => {})
-      .finally(() => (maintaining = null))
+    return nextDueAt(ring, at, schedule) !== null || liveAt(ring, at, schedule) !== ring
   }
 
   return {
@@ -178,8 +176,11 @@ export function keyring(o: KeyringOptions): Keyring {
       ),
     current: () =>
       after<Loaded, SigningKey>(loaded.get(), (all) => {
-        maintainInBackground(all)
-        return signerIn(all) ?? signer()
+        const key = signerIn(all)
+        if (key === null) return firstSigner()
+        // When it fails, the next use tries again.
+        if (isDue(all)) maintain().catch(() => {})
+        return key
       }),
     jwks: () =>
       after(loaded.get(), ({ ring }) => ({
