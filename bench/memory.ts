@@ -46,7 +46,7 @@ async function measure(kind: 'opaque' | 'signed') {
   using _ = { [Symbol.dispose]: () => client.destroy() }
   const feed = redisFeed(client)
   const credentials = kind === 'signed' ? signing('EdDSA', jwk).credentials : opaqueCredentials()
-  const sessions = createSessions({ store: redisStore(client), credentials })
+  const sessions = createSessions({ store: redisStore(client), credentials, deadline: '10s' })
 
   async function startAndOpen(count: number): Promise<void> {
     const atOnce = 100

@@ -40,8 +40,8 @@ export function forked<Told extends { readonly type: string }>(
 }
 
 /** In the forked process: what it is told goes to `hear`, until the one that started it goes away. */
-export function report<Asked, Told>(hear: (asked: Asked) => void): (message: Told) => void {
-  process.on('message', (asked) => hear(asked as Asked))
+export function report(hear: (asked: object) => void): (message: object) => void {
+  process.on('message', hear)
   process.on('disconnect', () => process.exit())
   return (message) => void process.send!(message)
 }

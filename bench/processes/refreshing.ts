@@ -27,7 +27,7 @@ export type Told =
 const client = await connectRedis()
 const { credentials } = signing('EdDSA')
 const sessions = createSessions({ store: redisStore(client), feed: redisFeed(client), credentials })
-const tell = report<Asked, Told>((asked) => void refreshAll(asked))
+const tell: (told: Told) => void = report((asked) => void refreshAll(asked as Asked))
 while (!sessions.status()!.fresh) await sleep(10)
 tell({ type: 'ready' })
 

@@ -37,9 +37,14 @@ let background: readonly string[] = []
 let pauseMs = 1
 let next = 0
 
-const tell = report<Asked, Told>((asked) => {
-  if (asked.type === 'last') tell({ type: 'last', beganAt })
-  else if (asked.type === 'load') {
+const tell: (told: Told) => void = report((asked) => take(asked as Asked))
+while (!verifiers.every((sessions) => sessions.status()!.fresh)) await sleep(10)
+tell({ type: 'ready' })
+await verify()
+
+function take(asked: Asked): void {
+  if (asked.type === 'last') return tell({ type: 'last', beganAt })
+  if (asked.type === 'load') {
     background = asked.tokens
     pauseMs = asked.pauseMs
   } else {
@@ -47,10 +52,7 @@ const tell = report<Asked, Told>((asked) => {
     accepting = verifiers
     isAccepted = false
   }
-})
-while (!verifiers.every((sessions) => sessions.status()!.fresh)) await sleep(10)
-tell({ type: 'ready' })
-await verify()
+}
 
 async function verify(): Promise<never> {
   let retriedAt = 0
