@@ -94,7 +94,7 @@ export function remoteSessions<S extends Schemas>(
       body: { token },
       repeatable: true,
       // The service answers so of forged tokens alone, once there were too many of them; live ones open as always.
-      accepts: [],
+      accepts: service.isKnown ? ['too-many-failures'] : [],
     })
     if (answer.code !== null) return { refused: 'mismatch' }
     const { active, reason, session } = (answer.body ?? {}) as Record<string, unknown>

@@ -137,6 +137,69 @@ describe('what is asked', () => {
   })
 })
 
+describe('while nothing comes by the feed, and what came is still young enough', () => {
+  /** A client whose feed brings nothing more from `hush` on. */
+  async function quiet(): Promise<ReturnType<typeof connect> & { hush(): void }> {
+    let hushed = false
+    const never = new Promise<Response>(() => {})
+    const client = connect({}, async (call, next) => {
+      const response = await next()
+      return hushed && call === 'GET /v1/feed' ? never : response
+    })
+    await until(() => client.sessions.status()!.fresh)
+    return Object.assign(client, { hush: () => void (hushed = true) })
+  }
+
+  /** Opened once, so that it is cached. */
+  async function cached({ sessions, calls }: ReturnType<typeof connect>, userId: string) {
+    const started = await sessions.start(userId, { roles: ['old'] })
+    await sessions.open(started.token)
+    calls.length = 0
+    assert.equal((await sessions.open(started.token)).refused, null)
+    assert.deepEqual(calls, [])
+    return started
+  }
+
+  it('what this process ended is refused by it at once', async () => {
+    for (const how of ['end', 'endUser', 'sign-out', 'sign-in'] as const) {
+      const client = await quiet()
+      const { sessions } = client
+      const userId = `user-${crypto.randomUUID()}`
+      const { token, session } = await cached(client, userId)
+      client.hush()
+      if (how === 'end') await sessions.end(session.id!)
+      else if (how === 'endUser') await sessions.endUser(userId)
+      else if (how === 'sign-out') await session.end()
+      else await session.signIn(userId)
+      assert.equal((await sessions.open(token)).refused, 'ended', how)
+      assert.ok(sessions.status()!.fresh)
+    }
+  })
+
+  it('roles that this process changed hold in it at once', async () => {
+    const client = await quiet()
+    const userId = `user-${crypto.randomUUID()}`
+    const { token } = await cached(client, userId)
+    client.hush()
+    await client.sessions.setRoles(userId, ['new'])
+    assert.deepEqual((await client.sessions.open(token)).roles, ['new'])
+    assert.ok(client.sessions.status()!.fresh)
+  })
+
+  it('a settled ending is refused by a process that has not heard of it when it resolves', async () => {
+    for (const how of ['end', 'endUser'] as const) {
+      const client = await quiet()
+      const userId = `user-${crypto.randomUUID()}`
+      const { token, session } = await cached(client, userId)
+      const other = connect().sessions
+      client.hush()
+      if (how === 'end') await other.end(session.id!, { settled: true })
+      else await other.endUser(userId, { settled: true })
+      assert.match(String((await client.sessions.open(token)).refused), /^(ended|unknown)$/, how)
+    }
+  })
+})
+
 describe('answers that were lost', () => {
   const lose: (method: string) => Meddle = (method) => async (call, next) => {
     const response = await next()
