@@ -2,9 +2,10 @@
 // `node --conditions=source bench/profile.ts`. Caches are warm here; inside a server the same steps cost two to three times as much.
 import { hash } from 'node:crypto'
 import { parseArgs } from 'node:util'
-import { cookieTransport, createSessions, type Exchange } from 'holdfast'
+import { cookieTransport, createSessions } from 'holdfast'
 import { memoryStore } from 'holdfast/stores/memory'
 import { costs } from './harness/cost.ts'
+import { FakeExchange } from './harness/exchange.ts'
 import { address, amr, person, profile, roles, userAgent } from './harness/person.ts'
 import { median, table } from './harness/report.ts'
 
@@ -28,25 +29,13 @@ const { token, session } = await sessions.start(person(1).userId, {
 const record = (await store.get(session.id!))!
 const cookie = `theme=dark; __Host-session=${token}; lang=en`
 
+const headers = { cookie }
 const transport = cookieTransport()
 const secret = token.slice(23)
 const plain = createSessions({ store })
 const plainSession = await plain.open(token)
 const { data } = person(1)
 const header = (name: string) => (name === 'cookie' ? cookie : null)
-
-/** A request and its response, as an adapter would show them. */
-class FakeExchange implements Exchange {
-  readonly method = 'GET'
-  readonly address = null
-  readonly headersSent = false
-  readonly #headers: Record<string, string> = { cookie }
-  header(name: string): string | null {
-    return this.#headers[name] ?? null
-  }
-  setCookie(): void {}
-  dependsOn(): void {}
-}
 
 const steps: Record<string, () => unknown> = {
   'nothing, awaited': () => undefined,
@@ -58,20 +47,11 @@ const steps: Record<string, () => unknown> = {
   'read without a schema': () => plainSession.read('profile'),
   'read with a zod schema': () => session.read('profile'),
   'open a token': () => sessions.open(token),
-  'open a request': () => sessions.open(new FakeExchange()),
-  'open a request and read': async () => (await sessions.open(new FakeExchange())).read('profile'),
-  'open a request and roles': async () => (await sessions.open(new FakeExchange())).roles,
-  'open a request without a credential': () => sessions.open(anonymous),
+  'open a request': () => sessions.open(new FakeExchange(headers)),
+  'open a request and read': async () => (await sessions.open(new FakeExchange(headers))).read('profile'),
+  'open a request and roles': async () => (await sessions.open(new FakeExchange(headers))).roles,
+  'open a request without a credential': () => sessions.open(new FakeExchange({})),
 }
-const anonymous: Exchange = {
-  method: 'GET',
-  address: null,
-  headersSent: false,
-  header: () => null,
-  setCookie: () => {},
-  dependsOn: () => {},
-}
-
 const measured = await costs(
   Object.entries(steps)
     .filter(([name]) => name.startsWith(values.only))
