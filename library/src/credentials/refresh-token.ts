@@ -17,9 +17,7 @@ interface Kept {
   /** 1, 2, 3 …: +1 with every rotation. */
   readonly generation: number
   readonly current: string
-  /** Hash of the secret before; empty in the first generation, like `successor`. */
-  readonly predecessor: string
-  /** The current secret, sealed under its predecessor. */
+  /** The current secret, which its predecessor alone opens; empty in the first generation. */
   readonly successor: string
   readonly rotatedAt: number
 }
@@ -46,7 +44,6 @@ export async function firstToken(id: string, random: Random): Promise<{ token: s
     family: await sha256(family),
     generation: 1,
     current: await sha256(secret),
-    predecessor: '',
     successor: '',
     rotatedAt: 0,
   })
@@ -74,42 +71,39 @@ export async function rotateToken(
   if (before === null || id === undefined || family === undefined || secret === undefined)
     return { outcome: 'mismatch' }
   if (!sameText(await sha256(family), before.family)) return { outcome: 'mismatch' }
-  const hash = await sha256(secret)
   const key = bytesOf(await sha256(`holdfast refresh successor ${secret}`))!
   const purpose = `holdfast refresh ${id}`
-  if (sameText(hash, before.current)) {
+  if (sameText(await sha256(secret), before.current)) {
     const next = base64url(random(32))
     const after = {
       family: before.family,
       generation: before.generation + 1,
       current: await sha256(next),
-      predecessor: hash,
       successor: await seal(key, next, purpose, random),
       rotatedAt: now,
     }
     return { outcome: 'rotated', token: `${id}.${family}.${next}`, kept: written(after) }
   }
   // A clock that was set back must not make the window longer than twice what it is.
-  if (sameText(hash, before.predecessor) && Math.abs(now - before.rotatedAt) <= windowMs) {
+  if (Math.abs(now - before.rotatedAt) <= windowMs) {
     const next = await unseal(key, before.successor, purpose)
     if (next !== null) return { outcome: 'repeated', token: `${id}.${family}.${next}`, kept }
   }
   return { outcome: 'reused' }
 }
 
-function written({ family, generation, current, predecessor, successor, rotatedAt }: Kept): string {
-  return `${mark}${[family, generation, current, predecessor, successor, rotatedAt].join('.')}`
+function written({ family, generation, current, successor, rotatedAt }: Kept): string {
+  return `${mark}${[family, generation, current, successor, rotatedAt].join('.')}`
 }
 
 function read(kept: string): Kept | null {
   if (!isKept(kept)) return null
-  const [family, generation, current, predecessor, successor, rotatedAt] = kept.slice(mark.length).split('.')
+  const [family, generation, current, successor, rotatedAt] = kept.slice(mark.length).split('.')
   if (rotatedAt === undefined) return null
   return {
     family: family!,
     generation: Number(generation),
     current: current!,
-    predecessor: predecessor!,
     successor: successor!,
     rotatedAt: Number(rotatedAt),
   }

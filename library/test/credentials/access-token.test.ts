@@ -118,7 +118,7 @@ const bad: readonly (readonly [rule: string, what: string, payload: object | str
   ['J15', 'claims that are a list', but({ claims: [] }), 'malformed'],
   ['J15', 'claims that are null', but({ claims: null }), 'malformed'],
   ['J15', 'a guest with the name of a user', but({ guest: true }), 'malformed'],
-  ['J15', 'a guest that is none', but({ guest: false }), 'malformed'],
+  ['J15', 'a guest that is none', but({ guest: false, sub: sid }), 'malformed'],
 ]
 
 for (const [rule, what, payload, reason] of bad) {

@@ -150,8 +150,8 @@ for (const [what, answer] of unusable) {
 test('no redirect is followed', async (t) => {
   const world = await served(t)
   world.answer = (request, response) => {
-    if (request.url === '/elsewhere') return json({ keys: [ed] })(request, response)
-    response.writeHead(302, { location: '/elsewhere' }).end()
+    if (request.url === '/elsewhere') json({ keys: [ed] })(request, response)
+    else response.writeHead(302, { location: '/elsewhere' }).end()
   }
   await assert.rejects(async () => world.keys.find(ed.kid), StoreUnavailableError)
   assert.deepEqual(world.requests, ['GET /jwks.json'])

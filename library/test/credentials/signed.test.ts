@@ -178,8 +178,23 @@ test('a successor that was sealed for another session, or changed, is not given 
   const [a, b] = [await begun(1), await begun(2)]
   const [after, other] = [await next(a.token, a.kept), await next(b.token, b.kept)]
   const [mine, theirs] = [after.kept.split('.'), other.kept.split('.')]
-  mine[5] = theirs[5]!
+  mine[4] = theirs[4]!
   assert.deepEqual(await rotate(a.token, mine.join('.')), { outcome: 'reused' })
+  assert.deepEqual(await rotate(a.token.replace(a.id, b.id), after.kept), { outcome: 'reused' })
+})
+
+test('every character of what is kept of a secret counts, and how many there are', async () => {
+  const { kept, token } = await begun()
+  const parts = kept.split('.')
+  for (const [at, outcome] of [
+    [1, 'mismatch'],
+    [3, 'reused'],
+  ] as const) {
+    const hash = parts[at]!
+    const changed = [...hash].map((c, i) => hash.slice(0, i) + (c === 'A' ? 'B' : 'A') + hash.slice(i + 1))
+    for (const other of [...changed, hash.slice(0, -1), `${hash}A`, ''])
+      assert.deepEqual(await rotate(token, parts.with(at, other).join('.')), { outcome })
+  }
 })
 
 test('whatever comes in whatever order: one successor per generation, and only what the rules say', async () => {
