@@ -159,7 +159,7 @@ describe('three replicas on one Redis', () => {
   })
 
   it('sign with a new key when told to, and refuse one that was retired', async () => {
-    const before = await replicas[0]!.startSigned()
+    const [before, unseen] = [await replicas[0]!.startSigned(), await replicas[0]!.startSigned()]
     const rotated = holdfast(['keys', 'rotate', '--now'], env())
     assert.equal(rotated.code, 0, rotated.err)
     assert.doesNotMatch(rotated.out, /"d"|private/)
@@ -173,7 +173,7 @@ describe('three replicas on one Redis', () => {
     assert.equal(retired.code, 0, retired.err)
     for (const at of replicas) {
       await until(async () => !(await kids(at)).includes(oldKid), 'the old key is gone')
-      assert.deepEqual(await verify(at, before.accessToken), { active: false, reason: 'unknown-key' })
+      assert.deepEqual(await verify(at, unseen.accessToken), { active: false, reason: 'unknown-key' })
     }
     assert.equal(holdfast(['keys', 'retire', oldKid], env()).code, 1)
     assert.doesNotMatch(holdfast(['keys', 'list'], env()).out, new RegExp(oldKid))

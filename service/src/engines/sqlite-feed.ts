@@ -30,8 +30,10 @@ export function sqliteFeed(database: DatabaseSync): Feed {
     ) STRICT;
     PRAGMA busy_timeout = 0`)
   const insert = database.prepare('INSERT INTO feed (tag, at, notice) VALUES (?, ?, ?)')
-  // The last two stay, so that whoever has read all finds its place whatever the age.
-  const trim = database.prepare('DELETE FROM feed WHERE at < ? AND n < (SELECT max(n) FROM feed) - 1')
+  // Some of the oldest at each publish, so that nobody has to remove, nor look at, many. The last two stay, so that whoever has
+  // read all finds its place whatever the age.
+  const trim = database.prepare(`
+    DELETE FROM feed WHERE n IN (SELECT n FROM feed ORDER BY n LIMIT 10) AND at < ? AND n < (SELECT max(n) FROM feed) - 1`)
   const after = database.prepare('SELECT n, tag, notice FROM feed WHERE n > ? ORDER BY n LIMIT ?')
   const tagOf = database.prepare('SELECT tag FROM feed WHERE n = ?')
   const waiting = new Set<() => void>()
