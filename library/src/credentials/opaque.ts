@@ -1,5 +1,6 @@
 // Opaque credentials: `id.secret`, of which the store has the id and SHA-256 of the secret.
 import { base64url, sha256 } from '#crypto'
+import { owned } from '../internal/owned.ts'
 import type { Credentials, Issued, Tokens } from './credentials.ts'
 
 const form = /^[\w-]{22}\.[\w-]{43}$/
@@ -32,7 +33,8 @@ class Reference {
     this.#token = token
   }
   get id(): string {
-    return this.#token.slice(0, 22)
+    // Records and caches keep it.
+    return owned(this.#token.slice(0, 22))
   }
   matches(kept: string): boolean | Promise<boolean> {
     const hash = sha256(this.#token.slice(23))

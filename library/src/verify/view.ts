@@ -1,5 +1,6 @@
 // The view of endings and changes that a process has by following a feed, and as of when it is complete.
 import type { Feed, FeedStep, Notice } from '../feed.ts'
+import { owned } from '../internal/owned.ts'
 
 export interface ViewOptions {
   readonly feed: Pick<Feed, 'follow'>
@@ -47,7 +48,7 @@ export function view(o: ViewOptions): View {
     const before = epochs.get(id)
     if (before !== undefined && before.epoch >= epoch) return
     epochs.delete(id)
-    epochs.set(id, { epoch, at: now() })
+    epochs.set(owned(id), { epoch, at: now() })
     if (epochs.size <= o.maxEndings) return
     const [oldest, { at }] = epochs.entries().next().value!
     epochs.delete(oldest)
