@@ -2,7 +2,7 @@
 import { breaker } from '../internal/breaker.ts'
 import { deadline } from '../internal/deadline.ts'
 import { guardedCall } from '../internal/guarded-call.ts'
-import { refusal, type Answer } from './refusal.ts'
+import { noService, refusal, type Answer } from './refusal.ts'
 
 export interface HttpOptions {
   readonly url: string
@@ -35,12 +35,14 @@ export interface Call {
 export interface Http {
   /** Rejects with `StoreUnavailableError`, or with what the service has against the call. */
   call(call: Call): Promise<Answer>
-  /** A call that waits up to `waitMs` for news, and is ended by `signal`. Any rejection is a failure. */
-  poll(path: string, waitMs: number, signal: AbortSignal): Promise<Answer>
+  /** A call that waits up to `pollMs` for news, and is ended by `signal`. Any rejection is a failure. */
+  poll(path: string, signal: AbortSignal): Promise<Answer>
   /** Whether the service knew this client when it last said anything about it. */
   readonly isKnown: boolean
 }
 
+/** How long a poll waits for something new, in ms. */
+export const pollMs = 100
 /** Of one answer; of the feed's, which may hold ten thousand notices. */
 const maxBytes = 4_194_304
 const maxFeedBytes = 33_554_432
@@ -58,11 +60,13 @@ export function http(o: HttpOptions): Http {
   // Apart, since a store that refuses writes may still answer reads.
   const reads = breaker(o.now, circuitChanged)
   const writes = breaker(o.now, circuitChanged)
-  const polls = new Map<number, ReturnType<typeof deadline>>()
+  // Not a method of the options: some runtimes refuse to be called as one.
+  const { fetch } = o
+  const pollInTime = deadline(o.deadlineMs + pollMs)
   let isKnown = false
 
   async function send({ method, path, body, headers }: Call, signal: AbortSignal, limit = maxBytes): Promise<Answer> {
-    const response = await o.fetch(`${o.url}${path}`, {
+    const response = await fetch(`${o.url}${path}`, {
       method,
       headers: {
         authorization: o.authorization,
@@ -78,10 +82,10 @@ export function http(o: HttpOptions): Http {
     const { status } = response
     const text = await read(response, limit)
     if (unavailable.has(status)) throw new Error(`the service answered ${status}`)
-    // 429 is said of what was presented, or before it is known who calls.
+    // 429 is said of what was presented, or before it is known who calls; what is public is answered to everyone.
     const answer = parsed(text)
     const code = status < 400 ? null : codeOf(answer)
-    if (status !== 429) isKnown = code !== 'invalid-client'
+    if (status !== 429 && path.startsWith('/v1/')) isKnown = code !== 'invalid-client'
     return { status, etag: response.headers.get('etag'), code, body: answer }
   }
 
@@ -91,18 +95,17 @@ export function http(o: HttpOptions): Http {
       const inTime = call.settles === true ? attemptToSettle : attempt
       const answer = await inTime(circuit, (signal) => send(call, signal), call.repeatable === true ? 2 : 1)
       const { status, code } = answer
+      if (status === 200 && answer.body === undefined) throw noService(status)
       if ((status >= 200 && status < 300) || (code !== null && call.accepts?.includes(code) === true)) return answer
       throw refusal(answer, call.section ?? 'data')
     },
 
-    async poll(path, waitMs, signal) {
-      let inTime = polls.get(waitMs)
-      if (inTime === undefined) polls.set(waitMs, (inTime = deadline(o.deadlineMs + waitMs)))
+    async poll(path, signal) {
       const abort = new AbortController()
       const stop = () => abort.abort()
       signal.addEventListener('abort', stop)
       try {
-        const answer = await inTime((late) => {
+        const answer = await pollInTime((late) => {
           late.addEventListener('abort', stop)
           return send({ method: 'GET', path }, abort.signal, maxFeedBytes)
         })

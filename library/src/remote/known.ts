@@ -1,9 +1,8 @@
 // A session as the service shows it, as one that is known here.
 import type { KnownSession } from '../credentials/credentials.ts'
 import type { Device } from '../device.ts'
-import { ServiceError } from '../errors.ts'
 import { encodeIdentity, nobody } from '../identity.ts'
-import type { Answer } from './refusal.ts'
+import { noService, type Answer } from './refusal.ts'
 
 /** What the service says that a store's record does not hold: the limits are its business. */
 export interface RemoteSession extends KnownSession {
@@ -31,7 +30,7 @@ interface Shown {
 export function knownSession(shown: unknown, { status }: Answer): RemoteSession {
   const { id, epoch, expiresAt } = (shown ?? {}) as Partial<Shown>
   if (typeof id !== 'string' || typeof epoch !== 'number' || typeof expiresAt !== 'number') {
-    throw new ServiceError('what answers at url is no session service of this version', { status, code: null })
+    throw noService(status)
   }
   const { userId, roles, claims, amr, acr, device, client, createdAt, seenAt, endsAt, remembered } = shown as Shown
   const identity = { ...nobody, roles, claims, amr, acr, device: device ?? nobody.device, remembered, client }

@@ -25,6 +25,11 @@ export function refusal(answer: Answer, section: string): Error {
   return new ServiceError(explained(status, detail), { status, code })
 }
 
+/** What answers, and does not answer as the service does. */
+export function noService(status: number): ServiceError {
+  return new ServiceError('what answers at url is no session service of this version', { status, code: null })
+}
+
 function explained(status: number, detail: string): string {
   if (status === 401)
     return 'the session service does not accept this client: check clientId and clientSecret (holdfast clients list)'

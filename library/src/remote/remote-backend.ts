@@ -2,13 +2,13 @@
 import type { Backend, Begun, SigningIn } from '../backend.ts'
 import type { Tokens } from '../credentials/credentials.ts'
 import { noData, type Sections } from '../data.ts'
-import { ConflictError, ServiceError, SessionGoneError } from '../errors.ts'
+import { ConflictError, SessionGoneError } from '../errors.ts'
 import type { EndReason, SessionEvent } from '../events.ts'
 import { remembered } from '../identity.ts'
 import { outcomeUnknown } from '../internal/guarded.ts'
 import { path, type Http } from './http.ts'
 import { endsAt, knownSession } from './known.ts'
-import type { Answer } from './refusal.ts'
+import { noService, type Answer } from './refusal.ts'
 
 export interface RemoteBackendOptions {
   readonly http: Http
@@ -176,7 +176,7 @@ export function tokensOf({ status, body }: Answer): Tokens {
   if (typeof token === 'string') return { token, refreshToken: null, expiresInMs: null }
   if (typeof accessToken === 'string' && typeof refreshToken === 'string' && typeof expiresIn === 'number')
     return { token: accessToken, refreshToken, expiresInMs: expiresIn * 1000 }
-  throw new ServiceError('what answers at url is no session service of this version', { status, code: null })
+  throw noService(status)
 }
 
 /** None at first, then up to 32 ms, at random, so that those who collided part. */

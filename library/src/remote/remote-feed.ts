@@ -7,10 +7,7 @@
 // So nobody is let in by a view for longer than `maxStaleness` after an ending was durable. Where the view is too old the service is
 // asked, whose own answers are within its own bound (HOLDFAST_MAX_STALENESS); set both to the same.
 import type { Feed, FeedStep, Notice } from '../feed.ts'
-import type { Http } from './http.ts'
-
-/** An answer comes at least that often, in ms. */
-const waitMs = 100
+import { pollMs, type Http } from './http.ts'
 
 interface Relayed {
   readonly notices: readonly Notice[]
@@ -23,11 +20,11 @@ export function remoteFeed(http: Http): Pick<Feed, 'follow'> {
   return {
     async *follow({ since, signal, now }) {
       for (let cursor = since; !signal.aborted;) {
-        const asked = new URLSearchParams({ wait: String(waitMs), ...(cursor === undefined ? {} : { since: cursor }) })
+        const asked = new URLSearchParams({ wait: String(pollMs), ...(cursor === undefined ? {} : { since: cursor }) })
         const sentAt = now()
         let body: unknown
         try {
-          ;({ body } = await http.poll(`/v1/feed?${asked.toString()}`, waitMs, signal))
+          ;({ body } = await http.poll(`/v1/feed?${asked.toString()}`, signal))
         } catch (error) {
           if (signal.aborted) return
           throw error
