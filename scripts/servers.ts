@@ -1,14 +1,14 @@
 // Real engines for tests: on free ports, with their data in a temporary folder, and gone when the test process is gone.
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chownSync, existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { createClient } from 'redis'
 
-/** A running server process. With `REDIS_URL` set it is somebody else's: `pid` is 0 and only `stop()` may be called. */
+/** A running server process. With `REDIS_URL` or `POSTGRES_URL` set it is somebody else's: `pid` is 0 and only `stop()` may be called. */
 export interface Server {
   readonly url: string
   readonly port: number
@@ -120,6 +120,58 @@ export async function startRedisSentinel(
   }
 }
 
+/** One PostgreSQL server with an empty database. It survives `kill()` and crashes of its own, not a crash of the machine. */
+export async function startPostgres(): Promise<Server> {
+  const shared = process.env['POSTGRES_URL']
+  if (shared !== undefined && shared !== '') return borrowed(shared)
+  const bin = postgresFolder()
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-postgres-'))
+  // It refuses to run as root.
+  const user = process.getuid?.() === 0 ? postgresUser() : null
+  if (user !== null) chownSync(folder, user.uid, user.gid)
+  const init = ['-D', folder, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-locale', '--no-sync']
+  const { status, stderr } = spawnSync(join(bin, 'initdb'), init, { ...user, cwd: folder, encoding: 'utf8' })
+  if (status !== 0) throw new Error(`initdb failed: ${stderr}`)
+  const port = await freePort()
+  const settings = ['fsync=off', 'listen_addresses=127.0.0.1', `unix_socket_directories=${folder}`]
+  const child = spawn(
+    join(bin, 'postgres'),
+    ['-D', folder, '-p', String(port), ...settings.flatMap((setting) => ['-c', setting])],
+    { ...user, cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] },
+  )
+  const url = `postgres://postgres@127.0.0.1:${port}/postgres`
+  const server = await tended(child, { url, port, folder, output: child.stderr, ready: /ready to accept connections/ })
+  // Each connection has a process of its own.
+  const signal = (name: NodeJS.Signals) => {
+    const children = readFileSync(`/proc/${server.pid}/task/${server.pid}/children`, 'utf8').trim().split(' ')
+    for (const pid of [server.pid, ...children.map(Number)]) process.kill(pid, name)
+  }
+  return { ...server, pause: () => signal('SIGSTOP'), resume: () => signal('SIGCONT') }
+}
+
+/** Debian keeps the server off the PATH. */
+function postgresFolder(): string {
+  const found = () =>
+    [...globSync('/usr/lib/postgresql/*/bin'), ...(process.env['PATH'] ?? '').split(delimiter)].findLast((folder) =>
+      existsSync(join(folder, 'initdb')),
+    )
+  if (found() === undefined && process.getuid?.() === 0 && existsSync('/etc/debian_version')) {
+    spawnSync('apt-get', ['update'], { stdio: 'ignore' })
+    spawnSync('apt-get', ['install', '-y', 'postgresql'], { stdio: 'ignore' })
+  }
+  const folder = found()
+  if (folder === undefined) {
+    throw new Error('postgres is needed: install it (apt-get install postgresql), or set POSTGRES_URL')
+  }
+  return folder
+}
+
+function postgresUser(): { uid: number; gid: number } {
+  const [, , uid, gid] = /^postgres:.*$/m.exec(readFileSync('/etc/passwd', 'utf8'))?.[0].split(':') ?? []
+  if (uid === undefined) throw new Error('the user postgres is needed')
+  return { uid: Number(uid), gid: Number(gid) }
+}
+
 /** A port that was free a moment ago. */
 export async function freePort(): Promise<number> {
   const probe = createServer().listen(0, '127.0.0.1')
@@ -143,11 +195,11 @@ function requireRedis(): void {
 
 function borrowed(url: string): Server {
   const refuse = () => {
-    throw new Error('the server at REDIS_URL is not ours to disturb')
+    throw new Error(`the server at ${url.startsWith('redis') ? 'REDIS_URL' : 'POSTGRES_URL'} is not ours to disturb`)
   }
   return {
     url,
-    port: Number(new URL(url).port || 6379),
+    port: Number(new URL(url).port || (url.startsWith('redis') ? 6379 : 5432)),
     pid: 0,
     stop: async () => {},
     kill: async () => refuse(),
@@ -182,18 +234,37 @@ async function launch(port: number, o: RedisOptions, mode: readonly string[]): P
   )
 
   const child = spawn('redis-server', [config, ...mode], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const ready = mode.length > 0 ? /\+monitor|Sentinel ID/ : /Ready to accept connections/
+  const url = `redis://127.0.0.1:${port}`
+  const temporary = o.folder === undefined ? folder : null
+  return tended(child, { url, port, folder: temporary, output: child.stdout, ready })
+}
+
+interface Launched {
+  readonly url: string
+  readonly port: number
+  /** To be removed in the end. */
+  readonly folder: string | null
+  readonly output: NodeJS.ReadableStream
+  /** What it prints when it is ready. */
+  readonly ready: RegExp
+}
+
+/** Waits until it is ready, and sees to it that it goes with us. */
+async function tended(child: ChildProcess, o: Launched): Promise<Server> {
+  const { url, port, folder, output, ready } = o
   const exited = once(child, 'exit')
   const pid = child.pid ?? 0
-  const guard = guardAgainstOurDeath(pid, o.folder === undefined ? folder : '')
+  const guard = guardAgainstOurDeath(pid, folder ?? '')
   try {
-    await untilReady(child.stdout, exited, mode.length > 0 ? /\+monitor|Sentinel ID/ : /Ready to accept connections/)
+    await untilReady(child.spawnfile, output, exited, ready)
   } catch (error) {
     child.kill('SIGKILL')
     guard()
     throw error
   }
   unref(child)
-  unref(child.stdout)
+  unref(output)
 
   let alive = true
   void exited.then(() => (alive = false))
@@ -204,14 +275,14 @@ async function launch(port: number, o: RedisOptions, mode: readonly string[]): P
     await exited
   }
   return {
-    url: `redis://127.0.0.1:${port}`,
+    url,
     port,
     pid,
     kill,
     async stop() {
       await kill()
       guard()
-      if (o.folder === undefined) rmSync(folder, { recursive: true, force: true })
+      if (folder !== null) rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
     },
     pause: () => void process.kill(pid, 'SIGSTOP'),
     resume: () => void process.kill(pid, 'SIGCONT'),
@@ -237,7 +308,12 @@ function unref(handle: object): void {
   if ('unref' in handle && typeof handle.unref === 'function') handle.unref()
 }
 
-async function untilReady(output: NodeJS.ReadableStream, exited: Promise<unknown>, sign: RegExp): Promise<void> {
+async function untilReady(
+  program: string,
+  output: NodeJS.ReadableStream,
+  exited: Promise<unknown>,
+  sign: RegExp,
+): Promise<void> {
   let seen = ''
   await Promise.race([
     new Promise<void>((resolve) => {
@@ -248,7 +324,7 @@ async function untilReady(output: NodeJS.ReadableStream, exited: Promise<unknown
       })
     }),
     exited.then(() => {
-      throw new Error(`redis-server did not start: ${seen.trim().split('\n').at(-1) ?? ''}`)
+      throw new Error(`${program} did not start: ${seen.trim().split('\n').at(-1) ?? ''}`)
     }),
   ])
 }

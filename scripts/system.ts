@@ -1,18 +1,21 @@
 // What the tests need from the system beside Node. On Debian as root it is installed; elsewhere it is asked for.
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants, existsSync, rmSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, globSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 interface Need {
   /** The Debian package. */
   readonly name: string
   readonly commands: readonly string[]
+  /** Where Debian keeps them, when that is not on the PATH. */
+  readonly folders?: string
   /** Points at one that is already there. */
   readonly variable: string
 }
 
 const needs: readonly Need[] = [
   { name: 'redis-server', commands: ['redis-server'], variable: 'REDIS_URL' },
+  { name: 'postgresql', commands: ['initdb'], folders: '/usr/lib/postgresql/*/bin', variable: 'POSTGRES_URL' },
   { name: 'chromium', commands: ['chromium', 'chromium-browser', 'google-chrome'], variable: 'CHROMIUM_PATH' },
 ]
 
@@ -29,12 +32,13 @@ export function missingPackages(): string | null {
   return `The tests need ${unmet.map(({ name, variable }) => `${name} (or ${variable})`).join(' and ')}.`
 }
 
-function isMet({ commands, variable }: Need): boolean {
-  return (process.env[variable] ?? '') !== '' || commands.some(isOnPath)
+function isMet({ commands, folders = '', variable }: Need): boolean {
+  const path = [...(process.env['PATH'] ?? '').split(delimiter), ...globSync(folders)]
+  return (process.env[variable] ?? '') !== '' || commands.some((command) => isIn(path, command))
 }
 
-function isOnPath(command: string): boolean {
-  return (process.env['PATH'] ?? '').split(delimiter).some((folder) => {
+function isIn(path: readonly string[], command: string): boolean {
+  return path.some((folder) => {
     try {
       accessSync(join(folder, command), constants.X_OK)
       return true

@@ -45,8 +45,8 @@ async function interleavings(t: FeedUnderTest): Promise<void> {
         }
       })
       const reading = readers.map((visits, i) => readAll(client(i), visits, new Set(own.flat())))
-      await Promise.all(publishing)
-      const [order, ...others] = await Promise.all([readAll(one, [], new Set(own.flat())), ...reading])
+      const seen = Promise.all([readAll(one, [], new Set(own.flat())), ...reading])
+      const [[order, ...others]] = await Promise.all([seen, ...publishing])
       for (const all of own) assert.deepEqual(of(order, new Set(all)), all, 'not in the order of its publisher')
       for (const other of others) assert.deepEqual(other, order, 'two readers saw two orders')
     }),

@@ -1,0 +1,289 @@
+// The feed in Redis or Valkey: one stream, in which every entry names the one before it.
+import { ConfigError } from '../errors.ts'
+import type { Cursor, Feed, Notice } from '../feed.ts'
+import { deadline } from '../internal/deadline.ts'
+import { milliseconds, type Duration } from '../internal/duration.ts'
+
+/** What `createClient`, `createClientPool`, `createSentinel` and `createCluster` of node-redis 6 give. */
+export interface RedisFeedClient {
+  withCommandOptions(o: { timeout?: number }): object
+  /** Of a pool. */
+  execute?(use: never): Promise<unknown>
+  /** Of a Cluster. */
+  getNodeClientForKey?(key: string): Promise<object>
+  /** Of a Sentinel. */
+  getMasterNode?(): unknown
+}
+
+export interface RedisFeedOptions {
+  /** The key of the stream, the same in every process. Default `hf:feed`. */
+  key?: string | undefined
+  /** How long notices are kept for readers that are away; after that they find a gap. Default `'1h'`. */
+  retention?: Duration | undefined
+  /** Wait for replicas. Default: what the primary has counts as written. */
+  durability?: RedisDurability | undefined
+}
+
+export interface RedisDurability {
+  /** How many replicas must confirm every notice and every read: at least half of those that there are. */
+  readonly replicas: number
+  /** How long they have for it. Default `'250ms'`. */
+  readonly timeout?: Duration | undefined
+}
+
+/** The commands that the feed uses. */
+interface Commands {
+  eval(script: string, o: { keys: string[]; arguments: string[] }): Promise<unknown>
+  xRead(stream: { key: string; id: string }, o: { COUNT: number; BLOCK: number }): Promise<unknown>
+  xLen(key: string): Promise<unknown>
+  wait(replicas: number, timeoutMs: number): Promise<unknown>
+}
+
+/** A client with one connection to one server. */
+interface Single extends Commands {
+  readonly options?: { readonly socket?: object }
+  readonly isOpen: boolean
+  duplicate(o: object): Single
+  connect(): Promise<unknown>
+  destroy(): void
+  on(event: 'error', listener: () => void): unknown
+  unref(): void
+}
+
+/** An answer that takes longer doesn't come. */
+const patienceMs = 1_000
+const blockMs = 100
+const batch = 1_000
+
+/**
+ * A feed in Redis 6.2 or later, or Valkey. The client is yours: connect it, give it an `error` listener, and no `keyPrefix`. Notices are published
+ * over it; each follower has a connection of its own to the primary, made by `duplicate()` and closed when it ends. The server must not evict
+ * (`maxmemory-policy noeviction`), and its user may run EVAL, INFO and XREAD.
+ *
+ * **What holds.** A step is complete as of its `asOf`, or says `gap`: when entries were trimmed, deleted or flushed, and whenever the server
+ * restarted or another took its place, since replication is asynchronous and the end of the log may be lost. A replica is never read from.
+ *
+ * **What does not, without `durability`.** A notice that the primary had and no replica is lost in a failover: followers learn that
+ * something may be missing, not what. And a primary that was cut off or stood still while a replica was promoted takes notices and answers reads
+ * until it is told: for that time its followers think that they are up to date.
+ *
+ * **With `durability: { replicas }`**, a notice is published when so many replicas have it, and a read counts when so many confirm that they
+ * still follow that server, so an old primary gives no steps. At least half of all replicas, and never fewer than one: else an old and a new
+ * primary could both find enough. A publish that finds too few rejects (it may have been written: publish again), and so does following.
+ * A notice is then lost only with all of these servers, or when a replica that is behind them is promoted; Sentinel prefers the one that is not.
+ *
+ * **Cost.** A notice is one EVAL (with durability one WAIT more for all that are under way) and some 100 bytes. A follower costs about 20
+ * commands a second when idle, and two (with durability three) per step.
+ *
+ * Publishing has no deadline of its own: `createSessions` keeps one. A read without an answer within a second rejects.
+ */
+export function redisFeed(client: RedisFeedClient, o: RedisFeedOptions = {}): Feed {
+  const key = o.key ?? 'hf:feed'
+  const retentionMs = milliseconds('retention', o.retention ?? '1h')
+  const proof = durabilityOf(o.durability)
+  // oxlint-disable-next-line eslint/no-underscore-dangle -- what node-redis calls it
+  if ('_keyPrefix' in client && client._keyPrefix !== undefined) {
+    throw new ConfigError('redisFeed: the client has a keyPrefix, which not all of its connections apply; use `key`')
+  }
+  const shared = client.withCommandOptions({ timeout: undefined } as object) as Commands
+  const within = deadline(patienceMs)
+  const write = proof === null ? null : confirmedWriter(proof)
+
+  /**
+   * Replies name the server's history, so the order of what happens is that of one server: the script is one step there, after `asOf`
+   * was taken. What was written there before is after the cursor, and so in the answer, unless it is gone; then the first entry after the
+   * cursor names another predecessor, or there is none and the cursor is not the end. What was written on another server was
+   * written to another history. What is added after the script ended, the XREAD that follows only waits for: the next script brings it.
+   */
+  async function read(connection: Single, cursor: Cursor) {
+    const [id = origin, history = ''] = cursor.split('@')
+    const [now, gap, entries, last] = (await connection.eval(readScript, {
+      keys: [key],
+      arguments: [id, history, String(batch), proof === null ? '' : 'prove'],
+    })) as [string, number, [string, string[]][], string]
+    if (proof !== null) await confirm(connection, proof)
+    return {
+      notices: entries.map(([, fields]) => JSON.parse(fields[3]!) as Notice),
+      id: last,
+      cursor: `${last}@${now}`,
+      gap: gap === 1,
+      isAll: entries.length < batch,
+    }
+  }
+
+  /** Connections break for good: a new one may lead to another server, so nothing may be sent again over it unseen. */
+  async function connect(): Promise<Single> {
+    const source = await within(() => primary(client, shared, key))
+    const connection = source.duplicate({
+      url: undefined,
+      socket: { ...source.options?.socket, reconnectStrategy: false, socketTimeout: undefined },
+      commandOptions: { timeout: undefined },
+      clientSideCache: undefined,
+      maintNotifications: 'disabled',
+      pingInterval: undefined,
+    })
+    connection.on('error', () => {})
+    // Whoever closes the client is done.
+    connection.unref()
+    try {
+      await within(() => connection.connect())
+    } catch (error) {
+      close(connection)
+      throw error
+    }
+    return connection
+  }
+
+  /** Publishes over a connection of its own, which WAIT holds up. While one WAIT is under way, all who come share the next. */
+  function confirmedWriter(proof: Proof): (call: (to: Commands) => Promise<unknown>) => Promise<void> {
+    let open: Promise<{ connection: Single; confirmed: () => Promise<void> }> | null = null
+    const opened = async () => {
+      const connection = await connect()
+      let under: Promise<unknown> = Promise.resolve()
+      let next: Promise<void> | null = null
+      const confirmed = () => {
+        next ??= under.then(() => {
+          next = null
+          const answer = confirm(connection, proof)
+          under = answer.catch(() => {})
+          return answer
+        })
+        return next
+      }
+      return { connection, confirmed }
+    }
+    return async (call) => {
+      const mine = (open ??= opened())
+      try {
+        const { connection, confirmed } = await mine
+        await within(async () => {
+          await call(connection)
+          await confirmed()
+        })
+      } catch (error) {
+        // Whatever it was, the next one begins with a connection to whoever is the primary then.
+        if (open === mine) open = null
+        void mine.then(({ connection }) => close(connection)).catch(() => {})
+        throw error
+      }
+    }
+  }
+
+  return {
+    async publish(notice) {
+      const add = (to: Commands) =>
+        to.eval(publishScript, { keys: [key], arguments: [JSON.stringify(notice), String(retentionMs)] })
+      await (write === null ? add(shared) : write(add))
+    },
+
+    async *follow({ since, signal, now }) {
+      if (signal.aborted) return
+      let cursor = since ?? origin
+      let complete = -Infinity
+      let connection: Single | null = null
+      const end = () => connection !== null && close(connection)
+      signal.addEventListener('abort', end)
+      try {
+        connection = await connect()
+        while (!signal.aborted) {
+          const asOf = now()
+          const { notices, id, gap, isAll, ...step } = await within(() => read(connection!, cursor))
+          cursor = step.cursor
+          // What is not all is complete as of no instant but that of the last read that was.
+          if (isAll) complete = asOf
+          yield { notices, cursor, gap, asOf: complete }
+          if (isAll && !signal.aborted) await within(() => connection!.xRead({ key, id }, { COUNT: 1, BLOCK: blockMs }))
+        }
+      } catch (error) {
+        if (!signal.aborted) throw error
+      } finally {
+        signal.removeEventListener('abort', end)
+        end()
+      }
+    },
+  }
+}
+
+/** The place before the first entry. */
+const origin = '0-0'
+
+/** The id of the last entry that the stream ever had: it stays when entries go, not when the stream does. */
+const lastId = `
+local function last()
+  local info = redis.pcall('XINFO', 'STREAM', KEYS[1])
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then return info[i + 1] end
+  end
+  return '${origin}'
+end`
+
+/** KEYS: the stream. ARGV: the notice, how long to keep in ms. The age is that of the server's clock, which made the ids. */
+const publishScript = `${lastId}
+local since = string.format('%.0f', math.max(0, redis.call('TIME')[1] * 1000 - ARGV[2]))
+return redis.call('XADD', KEYS[1], 'MINID', '~', since, '*', 'prev', last(), 'notice', ARGV[1])`
+
+/**
+ * KEYS: the stream. ARGV: the id to read after, the history that it is of (empty: any), how many at most, whether to write something
+ * that replicas can confirm: the place of a group that nobody uses. Answers the history, whether there is a gap, the entries,
+ * and where that leads to.
+ */
+const readScript = `${lastId}
+local info = redis.call('INFO', 'replication')
+if not string.find(info, 'role:master', 1, true) then return redis.error_reply('READONLY it is a replica now') end
+local history = string.sub(string.match(info, 'master_replid:(%w+)'), 1, 16)
+if ARGV[4] ~= '' and redis.pcall('XGROUP', 'SETID', KEYS[1], 'proof', '$').err then
+  redis.call('XGROUP', 'CREATE', KEYS[1], 'proof', '$', 'MKSTREAM')
+end
+local function after(id) return redis.call('XRANGE', KEYS[1], '(' .. id, '+', 'COUNT', ARGV[3]) end
+local entries, gap = after(ARGV[1]), 0
+if ARGV[2] ~= '' and (history ~= ARGV[2] or (entries[1] and entries[1][2][2] or last()) ~= ARGV[1]) then
+  entries, gap = after('${origin}'), 1
+end
+return { history, gap, entries, #entries > 0 and entries[#entries][1] or last() }`
+
+interface Proof {
+  readonly replicas: number
+  readonly timeoutMs: number
+}
+
+function durabilityOf(o: RedisDurability | undefined): Proof | null {
+  if (o === undefined) return null
+  const timeoutMs = milliseconds('durability.timeout', o.timeout ?? '250ms')
+  if (!Number.isSafeInteger(o.replicas) || o.replicas < 1) {
+    throw new ConfigError(`durability.replicas: expected a whole number from 1, got ${o.replicas}`)
+  }
+  if (timeoutMs >= patienceMs) {
+    throw new ConfigError(`durability.timeout: expected less than ${patienceMs} ms, got ${timeoutMs} ms`)
+  }
+  return { replicas: o.replicas, timeoutMs }
+}
+
+/** Resolves when enough replicas have all that the server had written when this arrived. */
+async function confirm(connection: Single, { replicas, timeoutMs }: Proof): Promise<void> {
+  const confirmed = Number(await connection.wait(replicas, timeoutMs))
+  if (confirmed < replicas) {
+    throw new Error(`redisFeed: ${confirmed} of ${replicas} replicas confirmed within ${timeoutMs} ms`)
+  }
+}
+
+/** A client of the server that takes writes now. It is shared: only to be duplicated. */
+async function primary(client: RedisFeedClient, shared: Commands, key: string): Promise<Single> {
+  const itself = async (one: unknown) => one
+  if (client.getNodeClientForKey !== undefined) {
+    // After a failover this is redirected, and the client learns of it.
+    await shared.xLen(key)
+    return (await client.getNodeClientForKey(key)) as Single
+  }
+  if (client.getMasterNode !== undefined) {
+    // What `use` gives may change servers unseen; and it waits until nobody else uses the client.
+    const sentinel = client as unknown as { _execute(isReadonly: boolean, use: typeof itself): Promise<unknown> }
+    // oxlint-disable-next-line eslint/no-underscore-dangle -- what node-redis calls it
+    return (await sentinel._execute(false, itself)) as Single
+  }
+  if (client.execute !== undefined) return (await client.execute(itself as never)) as Single
+  return client as unknown as Single
+}
+
+function close(connection: Single): void {
+  if (connection.isOpen) connection.destroy()
+}

@@ -1,0 +1,270 @@
+// The feed on Redis when servers die, stand still, lose what they had, or are replaced.
+import assert from 'node:assert/strict'
+import { after, describe, test } from 'node:test'
+import type { Feed, FeedStep } from 'holdfast'
+import { redisFeed } from 'holdfast/feeds/redis'
+import { createClient, createSentinel } from 'redis'
+import { startRedis, startRedisSentinel, type Server } from '../../../scripts/servers.ts'
+
+const now = () => performance.now()
+const notice = (id: string) => ({ kind: 'ended', ids: [id], reason: 'ended' }) as const
+
+/** Whatever a test starts is stopped when it is over. */
+const endings: (() => unknown)[] = []
+after(async () => {
+  for (const end of endings.toReversed()) await end()
+})
+
+async function redis(settings: Record<string, string> = {}): Promise<Server> {
+  const server = await startRedis({ settings })
+  endings.push(server.stop)
+  return server
+}
+
+async function clientOf({ url }: { url: string }) {
+  const client = createClient({ url, disableOfflineQueue: true, socket: { reconnectStrategy: 20 } })
+  client.on('error', () => {})
+  await client.connect()
+  endings.push(() => client.destroy())
+  return client
+}
+
+/** A primary with a replica that reports to it. */
+async function pair() {
+  const primary = await redis()
+  const replica = await redis({ replicaof: `127.0.0.1 ${primary.port}` })
+  const client = await clientOf(primary)
+  await client.publish('any', '')
+  while ((await client.wait(1, 5_000)) < 1);
+  return { primary, replica, client }
+}
+
+/** A reader as in `createSessions`: whenever following rejects, it follows again from its last cursor. */
+function reader(feed: Feed) {
+  const steps: FeedStep[] = []
+  const failures: unknown[] = []
+  const closing = new AbortController()
+  endings.push(() => closing.abort())
+  let wake = () => {}
+  const follow = async () => {
+    let since: string | undefined
+    while (!closing.signal.aborted) {
+      try {
+        for await (const step of feed.follow({ since, signal: closing.signal, now })) {
+          steps.push(step)
+          since = step.cursor
+          wake()
+        }
+      } catch (error) {
+        failures.push(error)
+        wake()
+        await new Promise((resolve) => setTimeout(resolve, 20))
+      }
+    }
+  }
+  const done = follow()
+  return {
+    steps,
+    failures,
+    ids: () => steps.flatMap(({ notices }) => notices.flatMap((n) => (n.kind === 'ended' ? n.ids : []))),
+    async until(what: string, isSo: () => boolean): Promise<void> {
+      const timer = setTimeout(() => wake(), 20_000)
+      const until = now() + 20_000
+      while (!isSo()) {
+        assert.ok(now() < until, `${what} did not come; the last failure: ${String(failures.at(-1))}`)
+        await new Promise<void>((resolve) => (wake = resolve))
+      }
+      clearTimeout(timer)
+    },
+    async close(): Promise<void> {
+      closing.abort()
+      await done
+    },
+  }
+}
+
+/** Publishes as `createSessions` does: again, until it is written. */
+async function publishSurely(feed: Feed, id: string): Promise<void> {
+  for (const until = now() + 20_000; ;) {
+    try {
+      await feed.publish(notice(id))
+      return
+    } catch (error) {
+      if (now() > until) throw error
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
+}
+
+describe('a log that is lost', () => {
+  const lost: Record<string, (server: Server, client: Awaited<ReturnType<typeof clientOf>>) => Promise<unknown>> = {
+    'by FLUSHALL': (_, client) => client.flushAll(),
+    'by DEL, with newer entries after it': async (_, client) => {
+      await client.del('hf:feed')
+      await redisFeed(client).publish(notice('newer'))
+    },
+    'to a history that another server wrote': (_, client) => client.sendCommand(['DEBUG', 'CHANGE-REPL-ID']),
+    'in a restart': async ({ port, kill }) => {
+      await kill()
+      const again = await startRedis({ port })
+      endings.push(again.stop)
+    },
+  }
+  for (const [how, lose] of Object.entries(lost)) {
+    test(`${how} is a gap, and what comes after it is read`, async () => {
+      const server = await redis({ 'enable-debug-command': 'yes' })
+      const client = await clientOf(server)
+      const feed = redisFeed(client)
+      await feed.publish(notice('before'))
+      const { steps, ids, until, close } = reader(feed)
+      await until('the first notice', () => ids().includes('before'))
+      assert.ok(steps.every(({ gap }) => !gap))
+      await lose(server, client)
+      await until('a gap', () => steps.some(({ gap }) => gap))
+      await publishSurely(feed, 'after')
+      await until('the notice after it', () => ids().includes('after'))
+      assert.equal(steps.filter(({ gap }) => gap).length, 1)
+      await close()
+    })
+  }
+})
+
+test('when the primary under Sentinel is killed, its successor is followed, after a gap', async () => {
+  const { name, master, sentinels, sentinelRootNodes, stop } = await startRedisSentinel()
+  endings.push(stop)
+  const watch = await clientOf(sentinels[0]!)
+  await watch.sendCommand(['SENTINEL', 'SET', name, 'down-after-milliseconds', '300'])
+  const client = createSentinel({
+    name,
+    sentinelRootNodes: [...sentinelRootNodes],
+    nodeClientOptions: { disableOfflineQueue: true },
+  })
+  client.on('error', () => {})
+  await client.connect()
+  endings.push(() => client.destroy())
+  const feed = redisFeed(client)
+  await feed.publish(notice('before'))
+  const { steps, failures, ids, until, close } = reader(feed)
+  await until('the first notice', () => ids().includes('before'))
+
+  await master.kill()
+  await until('a failure', () => failures.length > 0)
+  await until('a gap', () => steps.some(({ gap }) => gap))
+  await publishSurely(feed, 'after')
+  await until('the notice after it', () => ids().includes('after'))
+  await close()
+})
+
+/** What a primary does after it stood still while its replica was promoted, and a notice published there. */
+async function afterStandstill(durability: { replicas: number } | undefined) {
+  const { primary, replica, client } = await pair()
+  const old = reader(redisFeed(client, { durability }))
+  await old.until('a step', () => old.steps.length > 0)
+
+  primary.pause()
+  const promoted = await clientOf(replica)
+  await promoted.sendCommand(['REPLICAOF', 'NO', 'ONE'])
+  await redisFeed(promoted).publish(notice('missed'))
+  const publishedAt = now()
+  // An answer that was on its way is as of before.
+  await old.until('a failure', () => old.failures.length > 0)
+  primary.resume()
+  const failures = old.failures.length
+  await old.until('three more tries', () => old.failures.length >= failures + 3 || old.steps.at(-1)!.asOf > publishedAt)
+  await old.close()
+  return old.steps.filter(({ asOf }) => asOf > publishedAt)
+}
+
+test('a primary that stood still while its replica was promoted gives no fresh step when replicas confirm', async () => {
+  assert.deepEqual(await afterStandstill({ replicas: 1 }), [])
+})
+
+test('without durability it does, as the docs say', async () => {
+  assert.notDeepEqual(await afterStandstill(undefined), [])
+})
+
+test('a notice that no replica confirms is not published', async () => {
+  const { primary, replica, client } = await pair()
+  const feed = redisFeed(client, { durability: { replicas: 1, timeout: '100ms' } })
+  await feed.publish(notice('a'))
+  replica.pause()
+  await assert.rejects(feed.publish(notice('b')), /0 of 1 replicas confirmed within 100 ms/)
+  replica.resume()
+  await publishSurely(feed, 'c')
+  const { ids, until, close } = reader(redisFeed(await clientOf(primary)))
+  await until('the last notice', () => ids().includes('c'))
+  await close()
+})
+
+test('a server that stands still makes following reject, and then it goes on without a gap', async () => {
+  const server = await redis()
+  const feed = redisFeed(await clientOf(server))
+  const { steps, failures, ids, until, close } = reader(feed)
+  await until('a step', () => steps.length > 0)
+  server.pause()
+  const last = () => steps.at(-1)!.asOf
+  const before = last()
+  await until('a failure', () => failures.length > 0)
+  assert.ok(last() - before < 1_000, 'a step while the server stood still')
+  server.resume()
+  await publishSurely(feed, 'after')
+  await until('the notice', () => ids().includes('after'))
+  assert.ok(steps.every(({ gap }) => !gap))
+  await close()
+})
+
+test('a replica is not followed', async () => {
+  const { replica } = await pair()
+  const { steps, failures, until, close } = reader(redisFeed(await clientOf(replica)))
+  await until('a failure', () => failures.length > 0)
+  assert.match(String(failures[0]), /replica/)
+  assert.deepEqual(steps, [])
+  await close()
+})
+
+test('whoever is done leaves no connection, and no command made a timer', async (t) => {
+  const server = await redis()
+  const client = await clientOf(server)
+  const timers = t.mock.method(AbortSignal, 'timeout')
+  const feed = redisFeed(client)
+  const connections = async () =>
+    String(await client.sendCommand(['CLIENT', 'LIST']))
+      .trim()
+      .split('\n').length
+  timers.mock.resetCalls()
+  await feed.publish(notice('a'))
+  const { steps, until, close } = reader(feed)
+  await until('two steps', () => steps.length >= 2)
+  assert.equal(timers.mock.callCount(), 0)
+  assert.equal(await connections(), 2)
+  await close()
+  while ((await connections()) > 1) await new Promise((resolve) => setImmediate(resolve))
+})
+
+test('a reader that is far behind gets slices, and only the last is as of now', async () => {
+  const client = await clientOf(await redis())
+  const feed = redisFeed(client)
+  await Promise.all(Array.from({ length: 2_500 }, (_, i) => feed.publish(notice(`${i}`))))
+  const { steps, until, close } = reader(feed)
+  await until('a complete step', () => steps.some(({ asOf }) => asOf !== -Infinity))
+  const first = steps.findIndex(({ asOf }) => asOf !== -Infinity)
+  assert.deepEqual(
+    steps.slice(0, first + 1).map(({ notices }) => notices.length),
+    [1_000, 1_000, 500],
+  )
+  assert.ok(steps.every(({ gap }) => !gap))
+  await close()
+})
+
+test('notices go with age', async () => {
+  const client = await clientOf(await redis())
+  const feed = redisFeed(client, { retention: '1s' })
+  await Promise.all(Array.from({ length: 500 }, (_, i) => feed.publish(notice(`${i}`))))
+  assert.equal(await client.xLen('hf:feed'), 500)
+  for (const until = now() + 10_000; (await client.xLen('hf:feed')) > 250;) {
+    assert.ok(now() < until, 'nothing was trimmed')
+    // Age can't be waited for but in real time.
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    await feed.publish(notice('later'))
+  }
+})
