@@ -57,7 +57,7 @@ describe('bad input', () => {
     ['an expiry of its own', { userId: 'ada', expiresAt: 9e15 }, 'body.expiresAt'],
     ['a client of its own', { userId: 'ada', client: 'other' }, 'body.client'],
     ['an id of its own', { userId: 'ada', id: 'A'.repeat(22) }, 'body.id'],
-    ['an unknown credential', { userId: 'ada', credential: 'signed' }, 'body.credential'],
+    ['an unknown credential', { userId: 'ada', credential: 'sealed' }, 'body.credential'],
     ['too many roles', { userId: 'ada', roles: Array.from({ length: 101 }, () => 'r') }, 'body.roles'],
     ['huge claims', { userId: 'ada', claims: { x: 'x'.repeat(9000) } }, 'body.claims'],
     ['an address that is none', { userId: 'ada', device: { address: 'home' } }, 'body.device.address'],
@@ -76,7 +76,7 @@ describe('bad input', () => {
     const id = 'A'.repeat(22)
     for (const [method, path, named] of [
       ['POST', '/v1/sessions?x=1', 'query.x'],
-      ['DELETE', `/v1/sessions/${id}?settled=true`, 'query.settled'],
+      ['DELETE', `/v1/sessions/${id}?settled=1`, 'query.settled'],
       ['GET', `/v1/users/ada/sessions?expect=${id}`, 'query.expect'],
       ['GET', '/v1/users/ada/sessions?except=x', 'query.except'],
       ['DELETE', `/v1/users/ada/sessions?except=${id}&except=${id}`, 'query.except'],

@@ -24,7 +24,7 @@ async function paste(env: Record<string, string>, bashEnv: Record<string, string
   assert.equal(written, 'data written: 201')
   assert.equal(JSON.parse(listed!).sessions[0].id, session.id)
   assert.equal(ended, 'ended: 204')
-  assert.deepEqual(JSON.parse(refused!), { active: false, reason: 'unknown' })
+  assert.deepEqual(JSON.parse(refused!), { active: false, reason: 'ended' })
   assert.equal(await service.end(), 0)
 }
 

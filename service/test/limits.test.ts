@@ -43,7 +43,7 @@ describe('too many failures', () => {
     assertLimited(await service.call('POST', '/oauth/revoke', { form: { token: forged } }))
     assert.equal((await verify(token)).body.active, true)
     await service.call('DELETE', `/v1/sessions/${id}`)
-    for (let i = 0; i <= failureLimits.forged; i++) assert.equal((await verify(token)).body.reason, 'unknown')
+    for (let i = 0; i <= failureLimits.forged; i++) assert.equal((await verify(token)).body.reason, 'ended')
   })
 })
 

@@ -4,8 +4,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, describe, it } from 'node:test'
+import { after, describe, it, test } from 'node:test'
 import type { Feed, FeedStep, Notice } from 'holdfast'
+import { testFeed } from 'holdfast/testing'
 import { sqliteFeed } from '../src/engines/sqlite-feed.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'holdfast-sqlite-feed-'))
@@ -36,6 +37,15 @@ async function follow(
   return steps
 }
 const all = (count: number) => (steps: readonly FeedStep[]) => steps.flatMap(({ notices }) => notices).length >= count
+
+testFeed(
+  'sqlite',
+  () => {
+    const { open, database } = fresh()
+    return { feed: open(), another: open, trim: async () => database.exec('DELETE FROM feed') }
+  },
+  { test },
+)
 
 describe('the feed in SQLite', () => {
   it('brings to one process what others published, in one order for all, from any place on', async () => {

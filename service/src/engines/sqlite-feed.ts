@@ -36,6 +36,9 @@ export function sqliteFeed(database: DatabaseSync): Feed {
     DELETE FROM feed WHERE n IN (SELECT n FROM feed ORDER BY n LIMIT 10) AND at < ? AND n < (SELECT max(n) FROM feed) - 1`)
   const after = database.prepare('SELECT n, tag, notice FROM feed WHERE n > ? ORDER BY n LIMIT ?')
   const tagOf = database.prepare('SELECT tag FROM feed WHERE n = ?')
+  // The oldest number; where there is no row, that of the next one, which SQLite itself remembers.
+  const oldest = database.prepare(`
+    SELECT coalesce((SELECT min(n) FROM feed), (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'feed'), 1) AS n`)
   const waiting = new Set<() => void>()
 
   /** In one snapshot. */
@@ -53,20 +56,16 @@ export function sqliteFeed(database: DatabaseSync): Feed {
 
   function read(since: string | undefined, asOf: number): FeedStep {
     return transaction('BEGIN', () => {
-      const [place, tag] = since?.split('.') ?? ['0']
-      const row = tagOf.get(Number(place))
-      const isKept =
-        since === undefined || (row === undefined ? since === nothing && startsAtFirst() : row['tag'] === tag)
+      const first = oldest.get() as { n: number }
+      const [place, tag] = since?.split('.') ?? [first.n - 1]
+      // Where there is no row to compare with, the one after it must be there, or be the next that is written.
+      const row = tag === '' ? { tag: Number(place) === first.n - 1 ? '' : null } : tagOf.get(Number(place))
+      const isKept = since === undefined || (row !== undefined && row['tag'] === tag)
       const rows = after.all(isKept ? Number(place) : 0, stepAtMost) as unknown as Row[]
       const last = rows.at(-1)
-      const cursor = last === undefined ? (isKept ? (since ?? nothing) : nothing) : `${last.n}.${last.tag}`
+      const cursor = last !== undefined ? `${last.n}.${last.tag}` : isKept && since ? since : `${first.n - 1}.`
       return { notices: rows.map(({ notice }) => JSON.parse(notice) as Notice), cursor, gap: !isKept, asOf }
     })
-  }
-
-  function startsAtFirst(): boolean {
-    const [first] = after.all(0, 1)
-    return first === undefined || first['n'] === 1
   }
 
   return {
@@ -115,9 +114,6 @@ export function sqliteFeed(database: DatabaseSync): Feed {
     })
   }
 }
-
-/** The place before the first row. */
-const nothing = '0.'
 
 /** Tries again while others hold the lock, and the process works in between. Rejects when nobody wants it any more. */
 async function patiently<T>(signal: AbortSignal | undefined, work: () => T): Promise<T> {

@@ -1,6 +1,6 @@
 // The two calls of OAuth that fit tokens which others issue: introspection (RFC 7662) and revocation (RFC 7009).
 import { randomBytes } from 'node:crypto'
-import type { Session } from 'holdfast'
+import type { RefusedReason, Session } from 'holdfast'
 import type { z } from 'zod'
 import { inTime } from '../engines/in-time.ts'
 import { may } from '../permissions.ts'
@@ -13,12 +13,21 @@ import { withoutBody, type AnyData } from './shown.ts'
 export function oauthRoutes(app: App, { sessions, store, signed, limits }: Service): void {
   const refresh = signed.refresh!
 
-  /** The session that a refresh token is of, spent or not; it stays as it is. `null` when it is of none. */
-  async function byRefreshToken(token: string): Promise<Session<AnyData> | null> {
+  /** The session of a refresh token, spent or not, which stays as it is; or why there is none. */
+  async function byRefreshToken(token: string): Promise<Session<AnyData> | RefusedReason> {
     const record = await inTime(store.get(refresh.read(token)!))
-    if (record === null || !signed.keeps(record.credential)) return null
-    const { outcome } = await refresh.rotate(token, record.credential, Date.now(), randomBytes)
-    return outcome === 'mismatch' ? null : sessions.get(record.id)
+    if (record === null) return 'unknown'
+    const { credential } = record
+    const isOfIt =
+      signed.keeps(credential) &&
+      (await refresh.rotate(token, credential, Date.now(), randomBytes)).outcome !== 'mismatch'
+    return isOfIt ? ((await sessions.get(record.id)) ?? 'unknown') : 'mismatch'
+  }
+
+  async function byToken(token: string): Promise<Session<AnyData> | RefusedReason> {
+    if (refresh.read(token) !== null) return byRefreshToken(token)
+    const session = await sessions.open(token)
+    return session.refused ?? session
   }
 
   app.post(
@@ -56,11 +65,9 @@ export function oauthRoutes(app: App, { sessions, store, signed, limits }: Servi
       },
     },
     async (request, reply) => {
-      const { token } = request.body
-      const isRefresh = refresh.read(token) !== null
-      const session = isRefresh ? await byRefreshToken(token) : await sessions.open(token)
-      if (session === null || session.refused !== null) {
-        await countRefusal(limits, session?.refused ?? 'unknown', request)
+      const session = await byToken(request.body.token)
+      if (typeof session === 'string') {
+        await countRefusal(limits, session, request)
       } else {
         const client = request.client!
         if (session.client !== client.id && !may(client, 'admin')) {
