@@ -7,8 +7,9 @@ import { after, before, describe, it } from 'node:test'
 import { startRedis } from '../../scripts/servers.ts'
 import { clients } from '../src/cli/clients.ts'
 import { UsageError } from '../src/cli/command.ts'
+import { keys } from '../src/cli/keys.ts'
 import { sessions } from '../src/cli/sessions.ts'
-import { adminSecret, assertNoSecrets, holdfast, keepSecret, serve, type ServedProcess } from './service.ts'
+import { adminSecret, assertNoSecrets, holdfast, keepSecret, serve, until, type ServedProcess } from './service.ts'
 
 const engines = [
   { name: 'sqlite', start: async () => null },
@@ -87,6 +88,23 @@ for (const engine of engines) {
       assert.equal((await service.call('GET', `/v1/sessions/${last.id}`)).status, 404)
       // The name an id has in the log is the one that `show` tells.
       assert.ok(service.output().includes(idInLog))
+    })
+
+    it('lists keys and rotates them, and shows nothing private', async () => {
+      const { accessToken } = await service.startSigned()
+      const kid = JSON.parse(Buffer.from(accessToken.split('.')[0]!, 'base64url').toString()).kid as string
+      const listed = holdfast(['keys', 'list'], env)
+      assert.equal(listed.code, 0, listed.err)
+      assert.match(
+        listed.out,
+        new RegExp(
+          `^KEY +ALGORITHM +STATE +MADE +SIGNS FROM +VERIFIES UNTIL\n${kid} +EdDSA +current +\\S+Z +\\S+Z +-\n$`,
+        ),
+      )
+      const rotated = holdfast(['keys', 'rotate'], env)
+      assert.match(rotated.out, new RegExp(`${kid} +EdDSA +current [^]*EdDSA +next `))
+      const published = async () => (await service.call('GET', '/.well-known/jwks.json')).body.keys.length as number
+      await until(async () => (await published()) === 2, 'the next key, published')
     })
 
     it('finds nothing wrong', () => {
@@ -226,6 +244,7 @@ describe('the command line', () => {
   })
 
   it('says what it did not understand', async () => {
+    const commands = { clients, sessions, keys }
     for (const [name, ...args] of [
       ['clients', 'add'],
       ['clients', 'add', 'shop'],
@@ -241,9 +260,13 @@ describe('the command line', () => {
       ['sessions', 'list', '--limit', '0'],
       ['sessions', 'list', 'x'],
       ['sessions', 'forget'],
+      ['keys'],
+      ['keys', 'retire'],
+      ['keys', 'retire', 'a', 'b'],
+      ['keys', 'list', 'x'],
+      ['keys', 'list', '--now'],
     ]) {
-      const command = name === 'clients' ? clients : sessions
-      await assert.rejects(command.run(args), UsageError, args.join(' '))
+      await assert.rejects(commands[name as keyof typeof commands].run(args), UsageError, args.join(' '))
     }
   })
 

@@ -140,8 +140,10 @@ it('tells of news at once, and of none when the wait is over', async () => {
   await relay.news(null, 60_000)
   await relay.news('0.2', 1)
   // Of a replica that is ahead: it comes.
-  const ahead = relay.news('0.3', 60_000)
+  let told = false
+  const ahead = relay.news('0.3', 60_000).then(() => (told = true))
   await step({ cursor: '3', notices: [ended('b')] })
+  assert.equal(told, false)
   await step({ cursor: '4', notices: [ended('c')] })
   await ahead
   assert.deepEqual(idsOf(relay.read('0.3')!), ['c'])

@@ -1,7 +1,7 @@
 // Several services on one store are one service.
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { startRedis } from '../../scripts/servers.ts'
+import { startPostgres, startRedis } from '../../scripts/servers.ts'
 import { adminSecret, engines, holdfast, issuer, keySecret, serviceOn, until, type TestService } from './service.ts'
 
 /** HOLDFAST_MAX_STALENESS, unset. */
@@ -195,4 +195,26 @@ describe('three replicas on one Redis', () => {
       }
     }
   })
+})
+
+it('two replicas hear of each other through PostgreSQL', async () => {
+  const [postgres, redis] = await Promise.all([startPostgres(), startRedis()])
+  const env = { HOLDFAST_FEED: postgres.url }
+  const [one, two] = await Promise.all([serviceOn(redis.url, env), serviceOn(redis.url, env)])
+  for (const { token, id } of [await one.start(), await one.start()]) {
+    const active = async () =>
+      (await two.call('POST', '/v1/sessions/verify', { body: { token } })).body.active as boolean
+    assert.equal(await active(), true)
+    await one.call('DELETE', `/v1/sessions/${id}?settled=true`)
+    assert.equal(await active(), false)
+  }
+  const wrong = new URL(postgres.url)
+  wrong.pathname = '/nowhere'
+  const { code, err } = holdfast(['sessions', 'list'], { HOLDFAST_STORE: redis.url, HOLDFAST_FEED: wrong.href })
+  assert.equal(code, 1)
+  assert.match(err, /^holdfast: HOLDFAST_FEED: PostgreSQL at \S+ has no such database: /)
+  await one.stop()
+  await two.stop()
+  await postgres.stop()
+  await redis.stop()
 })
