@@ -91,3 +91,16 @@ test('on Node nothing waits', () => {
   assert.ok(typeof token === 'string')
   assert.equal(key.verify(...halves(token)), true)
 })
+
+test('ES256: signatures whose numbers begin with zeros verify like all others', async () => {
+  const { verifying } = runtimes.node!
+  const [key, signer] = [verifying(publicKey('ES256')), runtimes.node!.signing(privateKey('ES256'))]
+  for (let i = 0, short = 0; short < 4; i++) {
+    const [signed, signature] = halves(await signer.sign('at+jwt', String(i)))
+    const bytes = Buffer.from(signature, 'base64url')
+    if (bytes[0] === 0 || bytes[32] === 0) short++
+    assert.equal(await key.verify(signed, signature), true)
+    bytes[i % 64]! ^= 1
+    assert.equal(await key.verify(signed, bytes.toString('base64url')), false)
+  }
+})
