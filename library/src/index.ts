@@ -39,7 +39,7 @@ export function connectSessions<const S extends Schemas = Readonly<Record<string
     verifier,
     opaque: opaqueCredentials(),
     signed: ({ issuer, audience, jwksUrl: url, fetch }) =>
-      signedCredentials({ issuer, audience, keys: remoteKeys({ url, fetch }) }),
+      signedCredentials({ issuer, audience, keys: remoteKeys({ url, fetch, allowHttp: o.allowHttp }) }),
   })
 }
 

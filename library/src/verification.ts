@@ -42,8 +42,11 @@ export type Outcome = Verified | Refusal
 /** Rejects with `StoreUnavailableError` when it can't be known. At once for what is cached, on Node. `at` is now, in ms since the epoch. */
 export type Verify = (token: string, at: number) => Outcome | Promise<Outcome>
 
-/** A look-up that races a change of roles finds the old ones, and the new ones when it looks again. */
-const looksAtMost = 3
+/**
+ * A look-up that races a change of roles finds the old ones, and the new ones when it looks again: at once in a store, a moment later
+ * where it asks a replica of the service that has not heard of the change.
+ */
+const pausesMs = [0, 25, 250]
 
 export function verification(o: VerificationOptions): Verify {
   const { ask, verifier, now, emit } = o
@@ -116,7 +119,8 @@ export function verification(o: VerificationOptions): Verify {
       if (judgement === 'ended') return { refused: 'ended', id }
       // Somebody else's look-up may have begun before this request, and only a young view makes up for that.
       if (judgement === 'unsure') return shared ? examine(token) : outcome
-      if (outcome.proof || look === looksAtMost) return { refused: 'stale', id }
+      if (outcome.proof || look > pausesMs.length) return { refused: 'stale', id }
+      await pause(pausesMs[look - 1]!)
     }
   }
 
@@ -127,4 +131,10 @@ export function verification(o: VerificationOptions): Verify {
     if (found instanceof Promise) return found.then((late) => stillAlive(late, at) ?? anew(token, verifier))
     return stillAlive(found, at) ?? anew(token, verifier)
   }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms)
+  })
 }

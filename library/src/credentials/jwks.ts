@@ -7,8 +7,10 @@ import { sound, verifyingKey, type VerifyingKey, type VerifyingKeys } from './ke
 import { found, lastGood } from './last-good.ts'
 
 export interface RemoteKeysOptions {
-  /** Of the key set, such as `https://accounts.example/.well-known/jwks.json`; `http:` for this machine alone. */
+  /** Of the key set, such as `https://accounts.example/.well-known/jwks.json`. */
   readonly url: string | URL
+  /** Allow `http:` beyond this machine, where nobody in between can change what passes. Default false. */
+  readonly allowHttp?: boolean | undefined
   /** Default the runtime's. */
   readonly fetch?: typeof globalThis.fetch | undefined
   /** The least time between two attempts, whatever names of keys strangers make up. Default 30 s. */
@@ -29,10 +31,10 @@ const contentType = /^application\/(jwk-set\+)?json\s*(;|$)/i
  * fetched (in 2 s, 65,536 bytes, as JSON, without a redirect) the last good one holds; where a key is not in that, or there is none,
  * `find` rejects with `StoreUnavailableError`.
  *
- * Throws `ConfigError` when `url` is neither `https:` nor on this machine.
+ * Throws `ConfigError` when `url` is neither `https:` nor on this machine, unless `allowHttp` says so.
  */
 export function remoteKeys(o: RemoteKeysOptions): VerifyingKeys {
-  const url = checkUrl(o.url)
+  const url = checkUrl(o.url, o.allowHttp === true)
   const { fetch = globalThis.fetch, elapsed = elapsedClock() } = o
   const cooldownMs = milliseconds('cooldown', o.cooldown ?? '30s')
   const maxAgeMs = milliseconds('maxAge', o.maxAge ?? '10m')
@@ -86,10 +88,10 @@ async function body(response: Response): Promise<string> {
   return text + decoder.decode()
 }
 
-function checkUrl(input: string | URL): URL {
+function checkUrl(input: string | URL, allowHttp: boolean): URL {
   const url = URL.canParse(String(input)) ? new URL(input) : null
-  if (url?.protocol === 'https:' || (url?.protocol === 'http:' && isLoopback(url.hostname))) return url
-  throw new ConfigError('url: expected https://, or http:// on this machine')
+  if (url?.protocol === 'https:' || (url?.protocol === 'http:' && (allowHttp || isLoopback(url.hostname)))) return url
+  throw new ConfigError('url: expected https://, or http:// on this machine; elsewhere http:// needs allowHttp: true')
 }
 
 function isLoopback(hostname: string): boolean {

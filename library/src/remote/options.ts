@@ -19,8 +19,10 @@ type Shared =
 
 /** Options of `connectSessions`. Those of the same name mean what they mean to `createSessions`. */
 export interface ConnectOptions<S extends Schemas> extends Pick<SessionsOptions<S>, Shared> {
-  /** Of the session service, such as `https://sessions.internal:4000`. `http` only on this machine: tokens pass there. */
+  /** Of the session service, such as `https://sessions.internal:4000`. */
   readonly url: string
+  /** Allow `http` beyond this machine, where the network keeps what passes secret: credentials do. Default false. */
+  readonly allowHttp?: boolean | undefined
   /**
    * This service, as `holdfast clients add` named it. It needs the permissions `verify` and `feed`, and for what else it does
    * `start`, `read`, `write`, `end`, `admin` (`setRoles`).
@@ -53,7 +55,7 @@ export interface RemoteParts extends Pick<Parts, 'transport' | 'verifier'> {
 
 /** The URL without a slash at its end, and the `Authorization` of every call. Throws `ConfigError`, naming the option. */
 export function checkConnection(
-  o: Pick<ConnectOptions<Schemas>, 'url' | 'clientId' | 'clientSecret' | 'whenServiceIsDown'>,
+  o: Pick<ConnectOptions<Schemas>, 'url' | 'allowHttp' | 'clientId' | 'clientSecret' | 'whenServiceIsDown'>,
 ): {
   readonly url: string
   readonly authorization: string
@@ -63,8 +65,13 @@ export function checkConnection(
   // Its own words are left out from here on: it may hold a password.
   if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '')
     throw new ConfigError('url: without user, password, query and fragment; the client is clientId and clientSecret')
-  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && loopback.test(url.hostname)))
-    throw new ConfigError(`url: expected https; http is for this machine alone, got '${url.protocol}//${url.hostname}'`)
+  const mayBeHttp = o.allowHttp === true || loopback.test(url.hostname)
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && mayBeHttp)) {
+    const got = `${url.protocol}//${url.hostname}`
+    throw new ConfigError(
+      `url: expected https, got '${got}'; in a network that keeps secrets, http with allowHttp: true`,
+    )
+  }
   if (typeof o.clientId !== 'string' || !/^[\x21-\x39\x3b-\x7e]{1,256}$/.test(o.clientId))
     throw new ConfigError(
       'clientId: expected the id of a client of the session service; holdfast clients list shows them',
