@@ -183,6 +183,25 @@ test('without durability it does, as the docs say', async () => {
   assert.notDeepEqual(await afterStandstill(undefined), [])
 })
 
+test('what replicas confirmed before a read confirms nothing', async () => {
+  const { replica, client } = await pair()
+  const { steps, failures, until, close } = reader(redisFeed(client, { durability: { replicas: 1 } }))
+  // A replica reports by itself once a second; after that there is nothing that it has not confirmed.
+  await until('two seconds of steps', () => steps.length > 0 && steps.at(-1)!.asOf > steps[0]!.asOf + 2_000)
+  replica.pause()
+  const pausedAt = now()
+  await until('a failure', () => failures.length > 0)
+  assert.match(String(failures[0]), /0 of 1 replicas confirmed/)
+  assert.deepEqual(
+    steps.filter(({ asOf }) => asOf > pausedAt),
+    [],
+  )
+  replica.resume()
+  await until('a fresh step', () => steps.at(-1)!.asOf > pausedAt)
+  assert.ok(steps.every(({ gap }) => !gap))
+  await close()
+})
+
 test('a notice that no replica confirms is not published', async () => {
   const { primary, replica, client } = await pair()
   const feed = redisFeed(client, { durability: { replicas: 1, timeout: '100ms' } })
