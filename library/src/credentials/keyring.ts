@@ -81,7 +81,6 @@ const attemptsAtMost = 100
 
 interface Loaded {
   readonly ring: Ring
-  readonly version: number | null
   readonly keys: ReadonlyMap<string, SigningKey>
 }
 
@@ -102,15 +101,11 @@ export function keyring(o: KeyringOptions): Keyring {
   const elapsed = o.elapsed ?? elapsedClock()
   const loaded = lastGood<Loaded>({ read, maxAgeMs, cooldownMs, elapsed })
   const sealKey = Promise.resolve(sha256(`holdfast keyring ${secret}`)).then((hash) => bytesOf(hash)!)
-  let last: Loaded = { ring: [], version: null, keys: new Map() }
   let maintaining: Promise<Loaded> | null = null
 
   async function read(): Promise<Loaded> {
-    const record = await store.get(recordId)
-    if (record !== null && record.version === last.version) return last
-    const ring = await opened(record)
-    last = { ring, version: record?.version ?? null, keys: new Map(ring.map(({ jwk }) => [jwk.kid, signingKey(jwk)])) }
-    return last
+    const ring = await opened(await store.get(recordId))
+    return { ring, keys: new Map(ring.map(({ jwk }) => [jwk.kid, signingKey(jwk)])) }
   }
 
   async function opened(record: SessionRecord | null): Promise<Ring> {

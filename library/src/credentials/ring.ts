@@ -64,8 +64,7 @@ export function statesAt(ring: Ring, at: number, schedule: Schedule): readonly K
 export function nextDueAt(ring: Ring, at: number, { rotateEveryMs, publishBeforeMs }: Schedule): number | null {
   const last = ring.at(-1)
   if (last === undefined) return at
-  const from = last.signsFrom + rotateEveryMs
-  return at >= from - publishBeforeMs ? Math.max(at + publishBeforeMs, from) : null
+  return at + publishBeforeMs >= last.signsFrom + rotateEveryMs ? at + publishBeforeMs : null
 }
 
 /** The key that was published to follow the current one. */

@@ -102,7 +102,10 @@ const unusable: readonly (readonly [what: string, answer: Answer])[] = [
   ['garbage', (_, response) => void response.setHeader('content-type', 'application/json').end('{"keys":[')],
   [
     'invalid UTF-8',
-    (_, response) => void response.setHeader('content-type', 'application/json').end(Buffer.from('7b22ff', 'hex')),
+    (_, response) =>
+      void response
+        .setHeader('content-type', 'application/json')
+        .end(Buffer.from(JSON.stringify({ keys: [ed], text: '\xff' }), 'latin1')),
   ],
   ['no set', json(null)],
   ['a set without keys', json({})],

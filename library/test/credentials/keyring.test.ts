@@ -384,6 +384,25 @@ async function atOnce(
   )
 }
 
+test('requests that need the first key at once make one, by one write', async () => {
+  let puts = 0
+  const store = around(memoryStore(), (call, run) => (call === 'put' && puts++, run()))
+  const keys = keyring({ store, secret })
+  const all = await Promise.all(Array.from({ length: 20 }, () => signer(keys)))
+  assert.deepEqual([new Set(all).size, puts], [1, 1])
+})
+
+test('where clocks differ a key signs before its time rather than none, and its order stays', async () => {
+  const { process, clock } = world()
+  const behind = process({ clock: { now: () => clock.now() - 7_200_000 } })
+  const first = await signer(process())
+  assert.equal(await signer(behind), first)
+  await behind.rotate({ now: true })
+  const [, second] = await kids(behind)
+  assert.equal(await signer(process()), second)
+  for (const keys of [behind, process()]) assert.ok((await knows(keys, first)) && (await knows(keys, second!)))
+})
+
 test('processes that need the first key at once make one', async () => {
   const use: Act = async (keys) => keys.current()
   await atOnce('1ms', [use, use, use, (keys) => keys.maintain()], async (keys) =>

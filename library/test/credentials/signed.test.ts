@@ -191,7 +191,7 @@ test('every character of what is kept of a secret counts, and how many there are
     [3, 'reused'],
   ] as const) {
     const hash = parts[at]!
-    const changed = [...hash].map((c, i) => hash.slice(0, i) + (c === 'A' ? 'B' : 'A') + hash.slice(i + 1))
+    const changed = Array.from(hash, (c, i) => hash.slice(0, i) + (c === 'A' ? 'B' : 'A') + hash.slice(i + 1))
     for (const other of [...changed, hash.slice(0, -1), `${hash}A`, ''])
       assert.deepEqual(await rotate(token, parts.with(at, other).join('.')), { outcome })
   }
