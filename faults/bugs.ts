@@ -17,14 +17,18 @@ interface Engine {
   readonly feed: Feed
 }
 
-export function planted(bug: Bug | null, engine: Engine, random: Random): Engine {
+/** `crashes`: whether this process may die in between two steps, where the bug is about that. */
+export function planted(bug: Bug | null, engine: Engine, random: Random, crashes: boolean): Engine {
   switch (bug) {
     case null:
       return engine
     case 'skipped publish':
       return { ...engine, feed: { ...engine.feed, publish: async () => {} } }
     case 'delete before publish':
-      return { ...engine, feed: { ...engine.feed, publish: deleteFirst(engine, random) } }
+      return {
+        ...engine,
+        feed: { ...engine.feed, publish: deleteFirst(engine, crashes ? () => random() < crashShare : () => false) },
+      }
     case 'asOf at the end of the read':
       return { ...engine, feed: asOfTheEnd(engine.feed) }
     case 'refresh not atomic':
@@ -34,12 +38,14 @@ export function planted(bug: Bug | null, engine: Engine, random: Random): Engine
   }
 }
 
+const crashShare = 0.4
+
 /** Tells of what it deleted, and sometimes dies in between: who tries again finds nothing to tell of. */
-function deleteFirst({ store, feed }: Engine, random: Random): Feed['publish'] {
+function deleteFirst({ store, feed }: Engine, crash: () => boolean): Feed['publish'] {
   return async (notice, o) => {
     if (notice.kind !== 'ended') return feed.publish(notice, o)
     const ids = await store.delete(notice.ids)
-    if (random() < 0.3) process.kill(process.pid, 'SIGKILL')
+    if (crash()) process.kill(process.pid, 'SIGKILL')
     if (ids.length > 0) await feed.publish({ ...notice, ids }, o)
   }
 }

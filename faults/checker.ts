@@ -64,8 +64,16 @@ const becauseEnded: ReadonlySet<string> = new Set(['refused: ended', 'refused: u
 /** What an asynchronous replica may be behind by when it is promoted. */
 const replicationLagMs = 2_000
 
+/** Circuits that it opened are closed again by then. */
+const afterStallMs = 1_500
+
 export function check(history: readonly Entry[], rules: Rules): Report {
   const faults = history.filter((entry): entry is Fault => entry.kind === 'fault')
+  /** In which a request may fail. */
+  const windows = history.flatMap((entry) => {
+    if (entry.kind === 'fault') return [{ began: entry.began, over: entry.recoveredAt }]
+    return entry.kind === 'stall' ? [{ began: entry.began, over: entry.ended + afterStallMs }] : []
+  })
   const lives = livesOf(history)
   const violations: Violation[] = []
   const lost = new Set<string>()
@@ -144,7 +152,9 @@ export function check(history: readonly Entry[], rules: Rules): Report {
     if (open.outcome === 'refused: stale')
       return started.isSigned && roles.some(({ began, ended }) => began <= open.ended && ended >= open.issuedAt)
     // By a clock that is wrong, and by keys that can't be fetched.
-    return ['refused: expired', 'refused: unknown-key'].includes(open.outcome) && excused(open)
+    return (
+      ['refused: expired', 'refused: not-yet-valid', 'refused: unknown-key'].includes(open.outcome) && excused(open)
+    )
   }
 
   function checkRefreshes(life: Life): void {
@@ -188,7 +198,7 @@ export function check(history: readonly Entry[], rules: Rules): Report {
   }
 
   function excused({ began, ended }: { began: number; ended: number }): boolean {
-    return faults.some((fault) => began <= fault.recoveredAt && ended >= fault.began)
+    return windows.some((window) => began <= window.over && ended >= window.began)
   }
 
   function faultReports(): FaultReport[] {

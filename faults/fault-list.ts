@@ -17,7 +17,7 @@ interface Target {
 }
 
 /** What comes back of a link that is slow: longer than a call to the store may take, shorter than a read of the feed. */
-const slowMs = 650
+const slowMs = 750
 const clockStepMs = 120_000
 
 /** One of each kind that the topology allows, in a fixed order. */
@@ -104,7 +104,7 @@ export function faultsOf(topology: Topology, random: Random): readonly FaultPlan
       toDirect,
       ({ proxies }) => proxies.forEach((proxy) => proxy.delay(slowMs)),
       ({ proxies }) => proxies.forEach((proxy) => proxy.heal()),
-      { lasts: 1.5 },
+      { lasts: 2.5 },
     ),
     ...fault(
       'duplicates and reorder',

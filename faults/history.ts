@@ -75,7 +75,15 @@ export interface Fault {
   readonly loses: boolean
 }
 
-export type Entry = Opened | Started | Ended | RolesSet | Refreshed | Fault
+/** A process got no CPU: the machine was busy with something else, and calls may have run into their deadlines. */
+export interface Stall {
+  readonly kind: 'stall'
+  readonly node: string
+  readonly began: number
+  readonly ended: number
+}
+
+export type Entry = Opened | Started | Ended | RolesSet | Refreshed | Fault | Stall
 
 export function clock(): number {
   return Number(process.hrtime.bigint()) / 1e6
@@ -109,4 +117,18 @@ function parse(line: string): Entry[] {
   } catch {
     return []
   }
+}
+
+const lookEveryMs = 50
+const stalledMs = 150
+
+/** Writes down when this process was held up. */
+export function watchForStalls(record: Recorder, node: string): () => void {
+  let before = clock()
+  const timer = setInterval(() => {
+    const now = clock()
+    if (now - before > stalledMs) record({ kind: 'stall', node, began: before, ended: now })
+    before = now
+  }, lookEveryMs)
+  return () => clearInterval(timer)
 }

@@ -19,7 +19,8 @@ export async function sessionsOf(config: NodeConfig, random: Random, disturbance
   const maxStaleness = `${boundMs}ms` as const
   if (reach.kind === 'service') return connectSessions({ ...reach, issuer, maxStaleness })
   const { client, durability } = await connect(reach)
-  const { store, feed } = planted(bug, { store: redisStore(client), feed: redisFeed(client, durability) }, random)
+  const engine = { store: redisStore(client), feed: redisFeed(client, durability) }
+  const { store, feed } = planted(bug, engine, random, config.name.startsWith('direct-0'))
   const keys = keyring({
     // Where the services have theirs.
     store: redisStore(client, { prefix: 'hfc:' }),

@@ -1,6 +1,6 @@
 // One verifying process: opens the tokens it knows, all the time, and does what the driver asks. Its argument is a `NodeConfig`.
 import { SessionError } from 'holdfast'
-import { clock, recorder, type OpenOutcome } from './history.ts'
+import { clock, recorder, watchForStalls, type OpenOutcome } from './history.ts'
 import type { Act, FromNode, KnownToken, NodeConfig, Result, ToNode } from './node-protocol.ts'
 import { sessionsOf } from './node-sessions.ts'
 import { oneOf, randomOf } from './random.ts'
@@ -20,6 +20,8 @@ let offsetMs = 0
 Date.now = () => wallClock() + offsetMs
 
 const sessions = await sessionsOf(config, random, disturbance)
+
+watchForStalls(record, config.name)
 
 let underWay = 0
 setInterval(() => {

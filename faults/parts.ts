@@ -86,11 +86,12 @@ export async function startNode(config: NodeConfig, known: () => readonly KnownT
   let offsetMs = 0
   let isUp = false
   let isWanted = true
+  let child: ChildProcess
   const waiting = new Map<number, (done: Done) => void>()
-  let child = await run()
 
-  async function restart(): Promise<void> {
-    child = await run()
+  /** To one that just died, nothing: what was asked of it is lost when its end is seen. */
+  function send(message: ToNode): void {
+    if (isUp) child.send(message, () => {})
   }
 
   async function end(): Promise<void> {
@@ -99,15 +100,16 @@ export async function startNode(config: NodeConfig, known: () => readonly KnownT
     await kill(child)
   }
 
-  async function run(): Promise<ChildProcess> {
+  async function restart(): Promise<void> {
     isWanted = true
+    await run()
+  }
+
+  async function run(): Promise<void> {
     const mine = { ...config, name: `${config.name}#${++times}`, seed: config.seed + times }
-    const started = launch([join(import.meta.dirname, 'node.ts'), JSON.stringify(mine)], process.env, [
-      'ignore',
-      'inherit',
-      'inherit',
-      'ipc',
-    ])
+    const args = [join(import.meta.dirname, 'node.ts'), JSON.stringify(mine)]
+    const started = launch(args, process.env, ['ignore', 'inherit', 'inherit', 'ipc'])
+    child = started
     const ready = Promise.withResolvers<void>()
     started.on('message', (message: FromNode) => {
       if (message.type === 'ready') return ready.resolve()
@@ -121,14 +123,14 @@ export async function startNode(config: NodeConfig, known: () => readonly KnownT
       waiting.clear()
       if (!isWanted) return
       if (config.bug === null) throw new Error(`${mine.name} died by itself`)
-      void restart()
+      run().catch(() => {})
     })
     await ready.promise
     isUp = true
-    started.send({ type: 'know', tokens: known() } satisfies ToNode)
-    return started
+    send({ type: 'know', tokens: known() })
   }
 
+  await run()
   return {
     name: config.name,
     get isUp() {
@@ -139,16 +141,16 @@ export async function startNode(config: NodeConfig, known: () => readonly KnownT
     },
     tell(message) {
       if (message.type === 'clock') offsetMs = message.offsetMs
-      if (isUp) child.send(message)
+      send(message)
     },
     act(act) {
       const began = clock()
       const node = `${config.name}#${times}`
-      if (!isUp) return Promise.resolve({ node, began, ended: Infinity, result: { is: 'failed', why: 'it is down' } })
+      if (!isUp) return Promise.resolve({ node, began, ended: began, result: { is: 'failed', why: 'it is down' } })
       return new Promise((resolve) => {
         // What was asked before it died may have been done.
         waiting.set(++seq, (done) => resolve({ ...done, node, began: done.began || began }))
-        child.send({ type: 'act', seq, act } satisfies ToNode)
+        send({ type: 'act', seq, act })
       })
     },
     kill: end,

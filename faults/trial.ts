@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Bug } from './bugs.ts'
 import { check, type Report, type Rule } from './checker.ts'
 import { faultsOf, type FaultPlan } from './fault-list.ts'
-import { clock, readHistory, recorder } from './history.ts'
+import { clock, readHistory, recorder, watchForStalls } from './history.ts'
 import { boundMs } from './node-sessions.ts'
 import { randomOf, shuffled } from './random.ts'
 import { startTopology, type Topology, type TopologyOptions } from './topology.ts'
@@ -37,6 +37,7 @@ export async function trial(o: TrialOptions): Promise<Report> {
   const historyFolder = o.keepIn ?? mkdtempSync(join(tmpdir(), 'holdfast-history-'))
   const random = randomOf(o.seed)
   const record = recorder(historyFolder, 'driver')
+  const stopWatching = watchForStalls(record, 'driver')
   let people: Workload | null = null
   const known = () => people?.known() ?? []
   const topology = await startTopology({ ...o, bug: o.bug ?? null, historyFolder, known })
@@ -51,6 +52,7 @@ export async function trial(o: TrialOptions): Promise<Report> {
   } finally {
     await people?.stop(0)
     await topology.stop()
+    stopWatching()
     if (o.keepIn === undefined) rmSync(historyFolder, { recursive: true })
   }
 

@@ -45,7 +45,7 @@ type Did = Done & { readonly node: string }
 const tickMs = 30
 const liveAtLeast = 36
 const usersAtMost = 60
-const knownAtMost = 220
+const knownAtMost = 160
 const roleSets = [['shopper'], ['clerk'], ['clerk', 'auditor'], []] as const
 /** Nobody waits longer for an ending before asking somebody else. */
 const patienceMs = 1_500
@@ -59,7 +59,7 @@ export function workload({ nodes, record, random, signedShare }: WorkloadOptions
   /** The oldest first. */
   const tokens = new Map<string, KnownToken & { readonly client: Client }>()
   const underWay = new Set<Promise<unknown>>()
-  let stopped = false
+  const stopping = new AbortController()
 
   const timer = setInterval(() => {
     const doing = next().finally(() => underWay.delete(doing))
@@ -144,7 +144,7 @@ export function workload({ nodes, record, random, signedShare }: WorkloadOptions
 
   /** Whether the first attempt was it. Of one that failed, or took too long, nobody knows when it is carried out. */
   async function insist(ids: readonly string[], act: Act): Promise<boolean> {
-    for (let attempt = 1; !stopped; attempt++) {
+    for (let attempt = 1; !stopping.signal.aborted; attempt++) {
       const doing = ask(oneOf(random, up()), act).then(({ result, ...did }) => {
         record({ kind: 'end', ...about(did), ids, done: result.is === 'done', why: whyOf(result) })
         return result.is === 'done'
@@ -189,7 +189,7 @@ export function workload({ nodes, record, random, signedShare }: WorkloadOptions
     client.isRefreshing = true
     const since = clock()
     try {
-      while (!client.isOver && !stopped && clock() - since < refreshGivesUpMs) {
+      while (!client.isOver && !stopping.signal.aborted && clock() - since < refreshGivesUpMs) {
         const tabs = shuffled(
           random,
           up().filter(({ isOff }) => !isOff),
@@ -286,7 +286,7 @@ export function workload({ nodes, record, random, signedShare }: WorkloadOptions
   return {
     known: () => [...tokens.values()].map(({ id, token, issuedAt }) => ({ id, token, issuedAt })),
     async stop(ms) {
-      stopped = true
+      stopping.abort()
       clearInterval(timer)
       await Promise.race([Promise.allSettled(underWay), sleep(ms, undefined, { ref: false })])
     },
