@@ -18,7 +18,7 @@ const checks: readonly (readonly [title: string, ...commands: string[]])[] = [
   ['unused code', 'knip --no-progress'],
   ['packages', 'node scripts/packages.ts'],
 ]
-const tests = ['library/test', 'service/test', 'examples', 'bench'].map((folder) => `${folder}/**/*.test.ts`)
+const tests = ['library/test', 'service/test', 'examples', 'bench', 'faults'].map((folder) => `${folder}/**/*.test.ts`)
 
 const wanted = process.argv.slice(2)
 const failed: string[] = []

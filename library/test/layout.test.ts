@@ -213,7 +213,7 @@ function untested(path: string, sources: Sources): readonly string[] {
 
 function repository(): Sources {
   const root = join(import.meta.dirname, '../..')
-  const paths = globSync('{library,service,console,examples,bench}/**/*.{ts,tsx,mts}', {
+  const paths = globSync('{library,service,console,examples,bench,faults}/**/*.{ts,tsx,mts}', {
     cwd: root,
     exclude: (path) => /(^|\/)(node_modules|dist)$/.test(path),
   })
