@@ -156,6 +156,11 @@ for (const { name, start } of engines) {
       assert.deepEqual(await verify(guest.accessToken), { active: false, reason: 'ended' })
       const again = await service.call('POST', '/v1/sessions', { body: { userId: 'ada', replaces: guest.id } })
       assert.deepEqual([again.status, again.body.code], [404, 'session-gone'])
+      const starter = await service.addClient('starter', 'start')
+      const body = { userId: 'ada', replaces: session.id }
+      const refused = await service.call('POST', '/v1/sessions', { as: starter, body })
+      assert.deepEqual([refused.status, refused.body.code], [403, 'missing-permission'])
+      assert.match(refused.body.detail, /\bend\b/)
     })
   })
 }
