@@ -168,7 +168,7 @@ export function check(history: readonly Entry[], rules: Rules): Report {
       if (known.size > 1) lossOr(life, ended, 'two successors', `${life.id}, generation ${generation}`)
       const first = firstBegan.get(generation) ?? began
       if (!refresh.stolen) firstBegan.set(generation, first)
-      const isOver = ended >= life.endBegan
+      const isOver = ended > life.endBegan
       if (refresh.stolen) {
         const found = outcome === 'failed' || outcome === 'refused: refresh-reused' || (isOver && outcome !== 'given')
         if (!found) lossOr(life, ended, 'stolen token not found', `${life.id}, generation ${generation}: ${outcome}`)

@@ -27,17 +27,18 @@ export async function startProxy(targetPort: number): Promise<Proxy> {
   })
 
   function join(from: Socket, to: Socket, delayed: boolean): void {
-    /** Nothing overtakes what is under way. */
+    /** Each timer sends the oldest, so nothing overtakes what is under way. */
+    const late: Buffer[] = []
     let lastAt = 0
     sockets.add(from)
     from.setNoDelay(true)
     if (state === 'dark') from.pause()
     from.on('data', (chunk) => {
       const now = performance.now()
-      const at = Math.max(lastAt, now + (delayed ? delayMs : 0))
-      lastAt = at
-      if (at <= now) forward(to, chunk)
-      else setTimeout(() => forward(to, chunk), at - now)
+      lastAt = Math.max(lastAt, now + (delayed ? delayMs : 0))
+      if (late.length === 0 && lastAt <= now) return forward(to, chunk)
+      late.push(chunk)
+      setTimeout(() => forward(to, late.shift()!), lastAt - now)
     })
     from.on('end', () => to.end())
     from.on('error', () => to.destroy())
