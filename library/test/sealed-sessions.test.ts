@@ -70,7 +70,10 @@ describe('a session in a sealed cookie', () => {
     await (await ada.visit()).update('note', () => 'short')
     await (await ada.visit()).update('note', () => 'x'.repeat(5_000))
     const visit = await ada.visit()
-    await assert.rejects(visit.update('note', () => 'x'.repeat(20_000)), DataError)
+    await assert.rejects(
+      visit.update('note', () => 'x'.repeat(20_000)),
+      DataError,
+    )
     assert.equal(((await visit.read('note')) as string).length, 5_000)
     assert.equal(((await (await ada.visit()).read('note')) as string).length, 5_000)
     await (await ada.visit()).update('note', () => 'short')

@@ -2,6 +2,7 @@
 import { base64url, sha256 } from '#crypto'
 import { owned } from '../internal/owned.ts'
 import type { Credentials, Issued, Tokens } from './credentials.ts'
+import { sameText } from './same-text.ts'
 
 const form = /^[\w-]{22}\.[\w-]{43}$/
 const keptForm = /^[\w-]{43}$/
@@ -38,13 +39,6 @@ class Reference {
   }
   matches(kept: string): boolean | Promise<boolean> {
     const hash = sha256(this.#token.slice(23))
-    return typeof hash === 'string' ? equal(hash, kept) : hash.then((digest) => equal(digest, kept))
+    return typeof hash === 'string' ? sameText(hash, kept) : hash.then((digest) => sameText(digest, kept))
   }
-}
-
-/** Looks at every character, so that time tells nothing of where two hashes differ. */
-function equal(a: string, b: string): boolean {
-  let difference = a.length ^ b.length
-  for (let i = 0; i < a.length; i++) difference |= a.charCodeAt(i) ^ b.charCodeAt(i)
-  return difference === 0
 }

@@ -1,9 +1,10 @@
 // Sealed credentials: the client holds the whole session, encrypted, and nobody else keeps anything of it.
-import { room, writeBase64url } from '#bytes'
 import { seal, unseal } from '#cipher'
 import { base64url, sha256 } from '#crypto'
 import { ConfigError, DataError } from '../errors.ts'
 import type { SessionRecord } from '../store.ts'
+import { after } from './after.ts'
+import { bytesOf } from './base64url.ts'
 import { isSessionId, type Credentials, type Presented, type Tokens } from './credentials.ts'
 
 export interface SealedOptions {
@@ -154,17 +155,11 @@ function derived(secret: string, name: string): Key | Promise<Key> {
   const hash = (use: string) => sha256(JSON.stringify([`holdfast sealed v1 ${use}`, name, secret]))
   return after(hash('key'), (key) =>
     after(hash('kid'), (hashed) => {
-      const bytes = room(32)
-      writeBase64url(bytes, key, 0, 32)
+      const bytes = bytesOf(key)!
       const kid = hashed.slice(0, 8)
       return { kid, bytes, purpose: JSON.stringify(['holdfast sealed', 'v1', kid, name]) }
     }),
   )
-}
-
-/** At once where `value` is there already, as on Node. */
-function after<T, R>(value: T | Promise<T>, next: (value: T) => R | Promise<R>): R | Promise<R> {
-  return value instanceof Promise ? value.then(next) : next(value)
 }
 
 function all<T>(values: readonly (T | Promise<T>)[]): readonly T[] | Promise<readonly T[]> {

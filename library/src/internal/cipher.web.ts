@@ -35,7 +35,7 @@ export async function unseal(key: Uint8Array, sealed: string, purpose: string): 
   }
 }
 
-function imported(key: Uint8Array): Promise<CryptoKey> {
+function imported(key: Uint8Array): ReturnType<typeof crypto.subtle.importKey> {
   return crypto.subtle.importKey('raw', new Uint8Array(key), algorithm, false, ['encrypt', 'decrypt'])
 }
 

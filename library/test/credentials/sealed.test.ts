@@ -248,7 +248,7 @@ test('what a release with another idea of the content sealed is malformed, never
   }
   const head = [session.id, 'ada', now, now, now + 1000, 1, 1, 2]
   assert.equal(refusal(credentials, foreign(`${JSON.stringify(head)}\n{}{}`)), 'accepted')
-  const without = (at: number, ...instead: unknown[]) => head.toSpliced(at, 1, ...instead)
+  const without = (at: number, ...instead: unknown[]) => (head as unknown[]).toSpliced(at, 1, ...instead)
   for (const [i, text] of [
     '',
     '\n',
