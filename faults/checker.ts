@@ -78,7 +78,17 @@ export function check(history: readonly Entry[], rules: Rules): Report {
   const violations: Violation[] = []
   const lost = new Set<string>()
   const late = new Map<string, number>()
-  const counts = { opens: 0, accepted: 0, refused: 0, failed: 0, calm: 0, sessions: lives.size, endings: 0, lost: 0 }
+  const counts = {
+    opens: 0,
+    accepted: 0,
+    refused: 0,
+    failed: 0,
+    calm: 0,
+    sessions: lives.size,
+    endings: 0,
+    lost: 0,
+    stalls: history.filter(({ kind }) => kind === 'stall').length,
+  }
   const broken = (rule: Rule, what: string) => void violations.push({ rule, what })
 
   for (const life of lives.values()) {

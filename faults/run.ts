@@ -20,6 +20,9 @@ const bug = bugs.find((name) => name === values.bug)
 if (kinds.length === 0) throw new Error('--redis: expected redis, sentinel or both')
 if (bug === undefined && values.bug !== undefined) throw new Error(`--bug: expected one of ${bugs.join(', ')}`)
 
+// So that what was started is ended too.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
+
 for (const redis of kinds) {
   console.log(`── ${redis}, seed ${values.seed}`)
   const report = await trial({
