@@ -87,7 +87,7 @@ export interface Parts {
     now: () => number
     changed: (cause: unknown) => void
     gap: () => void
-    keysChanged: () => void
+    keysChanged: () => Promise<unknown>
   }) => Verifier
 }
 

@@ -77,8 +77,11 @@ export function storedBackend({ lifecycle, sections, policy, kinds, now }: Store
       const take = (last: SessionRecord | null) => {
         // Who was signed out everywhere meanwhile does not sign in again by a request that was under way.
         if (again && last === null) throw new SessionGoneError('the session was ended meanwhile; sign in anew')
+        const before = last === null ? nobody : decodeIdentity(last.identity)
+        // Of another user's session, or a guest's, only through which client it came is still true.
+        const kept = last?.userId === userId ? before : { ...nobody, client: before.client }
         return {
-          identity: identityOf(policy, o, last?.userId === userId ? decodeIdentity(last.identity) : nobody, device),
+          identity: identityOf(policy, o, kept, device),
           // What an ended session held is not brought back.
           data: last === null ? noData : carry === null ? last.data : pick(last.data, carry),
         }

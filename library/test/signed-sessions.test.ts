@@ -8,6 +8,7 @@ import { after, describe, test } from 'node:test'
 import fc from 'fast-check'
 import { createClient } from 'redis'
 import { startRedis } from '../../scripts/servers.ts'
+import { keyring } from '../src/credentials/keyring.ts'
 import { staticKeys } from '../src/credentials/keys.ts'
 import { signedCredentials } from '../src/credentials/signed.ts'
 import {
@@ -70,6 +71,14 @@ describe('a session by signed token', () => {
     assert.deepEqual(await session.read('cart'), ['tea'])
     assert.deepEqual(await session.update('cart', (cart) => [...(cart as string[]), 'milk']), ['tea', 'milk'])
     assert.deepEqual(await (await sessions.open(started.token)).read('cart'), ['tea', 'milk'])
+  })
+
+  test('that is remembered knows its absolute end', async () => {
+    const lifetime = { idle: '1h', absolute: '2h', remember: { idle: '14d', absolute: '90d' } } as const
+    const { sessions, clock } = system({ lifetime })
+    const { token } = await sessions.start('ada', { remember: true })
+    const session = await sessions.open(token)
+    assert.deepEqual([session.remembered, session.endsAt], [true, clock.now() + 90 * 86_400_000])
   })
 
   test('of a guest has no user', async () => {
@@ -174,6 +183,26 @@ describe('with a feed', () => {
     a.calls.length = 0
     await a.sessions.open(token)
     assert.deepEqual(a.calls, ['get'])
+    w.close()
+  })
+
+  test('what a key signed that was taken back is refused, cached or under way', async () => {
+    const w = world()
+    const own = keyring({
+      store: memoryStore(),
+      secret: 'x'.repeat(32),
+      onChange: () => void w.log.notices.push({ kind: 'keys' }),
+    })
+    const a = await w.process({
+      credentials: signedCredentials({ issuer: 'https://id.example', audience: 'shop', keys: own }),
+    })
+    const { token } = await a.sessions.start('ada')
+    assert.equal((await a.sessions.open(token)).userId, 'ada')
+    assert.equal((await a.sessions.open(token)).userId, 'ada')
+    const [key] = (await own.list()).filter(({ state }) => state === 'current')
+    assert.equal(await own.retire(key!.kid), true)
+    await a.read()
+    assert.equal((await a.sessions.open(token)).refused, 'unknown-key')
     w.close()
   })
 

@@ -20,7 +20,7 @@ export interface AccessTokenRules {
 /** The claims of a token given out at `at`. */
 export function claimsOf(record: SessionRecord, rules: AccessTokenRules, at: number, jti: string) {
   const { id, userId, createdAt, expiresAt, epoch } = record
-  const { roles, claims, amr, acr, client } = decodeIdentity(record.identity)
+  const { roles, claims, amr, acr, client, remembered } = decodeIdentity(record.identity)
   return {
     iss: rules.issuer,
     aud: rules.audiences.length === 1 ? rules.audiences[0] : rules.audiences,
@@ -36,6 +36,7 @@ export function claimsOf(record: SessionRecord, rules: AccessTokenRules, at: num
     acr: acr ?? undefined,
     auth_time: seconds(createdAt),
     epoch,
+    remembered: remembered ? true : undefined,
     claims: Object.keys(claims).length > 0 ? claims : undefined,
   }
 }
@@ -78,9 +79,10 @@ export function judgeClaims(claims: Claims, rules: AccessTokenRules, now: number
 
 /** As a record has it; `null` when it is none. */
 function identityIn(token: Claims, client: string | null): string | null {
-  const { roles = [], amr = [], acr = null, claims = {} } = token
+  const { roles = [], amr = [], acr = null, claims = {}, remembered = false } = token
   if (!isTexts(roles) || !isTexts(amr) || (acr !== null && !isText(acr)) || !isRecord(claims)) return null
-  return encodeIdentity({ ...nobody, roles, amr, acr, claims, client })
+  if (typeof remembered !== 'boolean') return null
+  return encodeIdentity({ ...nobody, roles, amr, acr, claims, client, remembered })
 }
 
 function isRecord(value: unknown): value is Claims {

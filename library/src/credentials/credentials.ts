@@ -72,8 +72,8 @@ export interface Credentials {
   readonly refresh: Refresh | null
   /** A token for the session as it is now, where the session itself is in the token; `null` where it is not. */
   readonly reissue: ((record: SessionRecord) => Tokens | Promise<Tokens>) | null
-  /** Told by the feed that the set of signing keys changed. */
-  keysChanged?(): void
+  /** Told by the feed that the set of signing keys changed. Resolves when it was asked for anew, or could not be. */
+  keysChanged?(): Promise<void>
 }
 
 /** Whether `text` has the form of a session's id. What has not is looked for in no store. */

@@ -92,9 +92,9 @@ export function signedCredentials(o: SignedOptions): Credentials {
               : judgeClaims(result.claims, rules, now),
           )
     },
-    keysChanged() {
+    async keysChanged() {
       // What is known goes on to be used, and is asked for again before it is too old.
-      keys.refresh?.().catch(() => {})
+      await keys.refresh?.().catch(() => {})
     },
   }
 }

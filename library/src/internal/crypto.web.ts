@@ -5,7 +5,9 @@ export async function sha256(text: string): Promise<string> {
 }
 
 /** SHA-256 as a key of a map. Not to be stored or sent. */
-export const digest = sha256
+export function digest(text: string): Promise<string> {
+  return sha256(text)
+}
 
 export function base64url(bytes: Uint8Array): string {
   return btoa(String.fromCharCode(...bytes))

@@ -66,7 +66,7 @@ export function remoteSessions<S extends Schemas>(
     changed: (cause) => emit(cause === null ? { type: 'feed-up' } : { type: 'feed-down', cause }),
     // The service announces endings again that may have been lost.
     gap: () => emit({ type: 'feed-gap', republished: 0 }),
-    keysChanged: () => signed.keysChanged?.(),
+    keysChanged: async () => signed.keysChanged?.(),
   })
   const watchers = watching({ verifier, everyMs: maxStalenessMs, now, read: get })
   const verify = verification({

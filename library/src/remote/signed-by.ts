@@ -56,6 +56,6 @@ export function signedBy({ url, http, issuer, audience, fetch, deadlineMs, make 
         return (await found?.present(token, now)) ?? { kind: 'refused', reason: 'malformed', id: null }
       })
     },
-    keysChanged: () => checking?.keysChanged?.(),
+    keysChanged: async () => checking?.keysChanged?.(),
   }
 }

@@ -13,7 +13,8 @@ export interface VerifierOptions extends CacheLimits {
   readonly now: () => number
   readonly changed: (cause: unknown) => void
   readonly gap: () => void
-  readonly keysChanged: () => void
+  /** Resolves when signatures are checked by the new keys. */
+  readonly keysChanged: () => Promise<unknown>
 }
 
 /**
@@ -30,6 +31,8 @@ export function verifier(o: VerifierOptions): Verifier {
   const cached = cache(o)
   const running = new Map<string, Promise<unknown>>()
   const listeners = new Map<string, Set<() => void>>()
+  /** Elapsed time since which signatures are checked by the keys there are. */
+  let checkedSince = -Infinity
   let hits = 0
   let misses = 0
   let own: { id: string; at: number } | null = null
@@ -42,7 +45,7 @@ export function verifier(o: VerifierOptions): Verifier {
     now,
     changed: o.changed,
     onNotice(notice) {
-      if (notice.kind === 'keys') o.keysChanged()
+      if (notice.kind === 'keys') void forgetSignatures()
       else if (notice.kind === 'changed') cached.forget(notice.id)
       else for (const id of notice.ids) end(id)
     },
@@ -51,6 +54,14 @@ export function verifier(o: VerifierOptions): Verifier {
       o.gap()
     },
   })
+
+  /** What a key that was taken back has signed must be checked again, also what was checked while the keys were on their way. */
+  async function forgetSignatures(): Promise<void> {
+    cached.clear()
+    await o.keysChanged()
+    checkedSince = now()
+    cached.clear()
+  }
 
   function end(id: string): void {
     cached.forget(id)
@@ -75,7 +86,8 @@ export function verifier(o: VerifierOptions): Verifier {
     if (epoch === Infinity) return 'ended'
     if (epoch > known.epoch) return 'stale'
     if (!seen.fresh()) return 'unsure'
-    if (beganAt >= seen.unbrokenSince) cached.set(key, { known: { ...known, data: proof ? known.data : null }, proof })
+    if (beganAt >= Math.max(seen.unbrokenSince, checkedSince))
+      cached.set(key, { known: { ...known, data: proof ? known.data : null }, proof })
     return 'good'
   }
 
