@@ -60,7 +60,7 @@ const table: readonly Row[] = [
 ]
 
 /** The only places that run on Node alone; everything else of the library runs anywhere. */
-const nodeOnly = /\.node\.ts$|^stores\/sqlite\.ts$|^testing\//
+const nodeOnly = /\.node\.ts$|^(stores|feeds)\/sqlite\.ts$|^testing\//
 /** The only packages of others that the library may import, and where. */
 const packageHomes: Readonly<Record<string, string>> = { jose: 'credentials/', 'fast-check': 'testing/' }
 

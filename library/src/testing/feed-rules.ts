@@ -61,6 +61,20 @@ const rules: Record<string, (t: FeedUnderTest) => Promise<void>> = {
     assert.deepEqual(names(seen.notices).sort(), all.sort())
   },
 
+  async 'a step that is a slice of a long way is not complete as of when it was read'({ feed }) {
+    let ticks = 0
+    const all = Array.from({ length: 2_500 }, (_, i) => `n${i}`)
+    for (let from = 0; from < all.length; from += 50)
+      await Promise.all(all.slice(from, from + 50).map((name) => feed.publish(ended(name))))
+    ticks++
+    await readUntil(feed, 'all of many', ({ notices }) => notices.length >= all.length, {
+      now: () => ticks,
+      onStep({ asOf }, { notices }) {
+        assert.ok(asOf < 1 || notices.length >= all.length, `as of ${asOf} with ${notices.length} of ${all.length}`)
+      },
+    })
+  },
+
   async 'a step as of an instant holds what was published before it, or an earlier step does'(t) {
     const [one, two] = await clients(t)
     // A clock that goes on with each publish that resolved: what was resolved at an instant before `asOf` was there when the read began.

@@ -87,8 +87,8 @@ contractOn('redis pool', async () => {
 })
 contractOn('redis cluster', () => cluster(0))
 contractOn('redis sentinel', sentinel)
-contractOn('redis cluster, confirmed by a replica', () => cluster(1), { durability: { replicas: 1 } })
-contractOn('redis sentinel, confirmed by a replica', sentinel, { durability: { replicas: 1 } })
+contractOn('redis cluster, confirmed by a replica', () => cluster(1), { durability: { replicas: 1, timeout: '900ms' } })
+contractOn('redis sentinel, confirmed by a replica', sentinel, { durability: { replicas: 1, timeout: '900ms' } })
 
 test('options that can not be meant are refused', () => {
   const client = createClient()

@@ -5,7 +5,7 @@ import { ConfigError } from 'holdfast'
 import { sqliteStore } from 'holdfast/stores/sqlite'
 import { StartError } from '../start-error.ts'
 import type { Engine } from './engine.ts'
-import { sqliteFeed } from './sqlite-feed.ts'
+import { sqliteFeed } from 'holdfast/feeds/sqlite'
 
 export async function sqliteEngine(path: string): Promise<Engine> {
   const open = await loadSqlite()

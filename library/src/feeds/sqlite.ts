@@ -1,14 +1,17 @@
-// The feed of a service on SQLite: a table in the same file, which every process on the machine reads and writes.
-import { randomBytes } from 'node:crypto'
+// The feed in an SQLite file, by Node's own node:sqlite: a table that every process on the machine reads and writes.
+import { base64url } from '#crypto'
 import type { DatabaseSync } from 'node:sqlite'
-import { setTimeout as sleep } from 'node:timers/promises'
-import type { Feed, FeedStep, Notice } from 'holdfast'
+import type { Feed, FeedStep, Notice } from '../feed.ts'
+import { milliseconds, type Duration } from '../internal/duration.ts'
+
+export interface SqliteFeedOptions {
+  /** How long notices are kept for readers that are away; after that they find a gap. Default `'1h'`. */
+  retention?: Duration | undefined
+}
 
 /** So often a follower looks for what other processes wrote. A look costs some microseconds. */
 const pollMs = 100
 const patienceMs = 2_000
-/** Whoever is away for longer finds a gap. */
-const retentionMs = 3_600_000
 const stepAtMost = 500
 
 interface Row {
@@ -18,11 +21,17 @@ interface Row {
 }
 
 /**
- * On a connection of its own. SQLite has one writer at a time, so numbers are given in the order of the commits, without holes, and
- * a read sees everything that was committed before it began. Each row has a random tag: a cursor of a history that a restored
- * copy of the file does not have is a gap.
+ * A feed in the table `feed` of `database`, a connection of its own; the file may be that of `sqliteStore`. For any number of processes on one
+ * machine. A step comes at once when this process publishes, and every 100 ms; a look costs some microseconds.
+ *
+ * SQLite has one writer at a time, so numbers are given in the order of the commits, without holes, and a read sees everything that was committed
+ * before it began. A notice survives a crash of the process at once, and a power cut after the next checkpoint (`synchronous=NORMAL`), as processes
+ * do not. Each row has a random tag: a cursor of a history that a restored copy of the file does not have is a gap.
+ *
+ * A call rejects when another process holds the write lock for 2 s.
  */
-export function sqliteFeed(database: DatabaseSync): Feed {
+export function sqliteFeed(database: DatabaseSync, o: SqliteFeedOptions = {}): Feed {
+  const retentionMs = milliseconds('retention', o.retention ?? '1h')
   database.exec(`
     PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
     CREATE TABLE IF NOT EXISTS feed (
@@ -54,7 +63,7 @@ export function sqliteFeed(database: DatabaseSync): Feed {
     }
   }
 
-  function read(since: string | undefined, asOf: number): FeedStep {
+  function read(since: string | undefined): Omit<FeedStep, 'asOf'> & { readonly isAll: boolean } {
     return transaction('BEGIN', () => {
       const first = oldest.get() as { n: number }
       const [place, tag] = since?.split('.') ?? [first.n - 1]
@@ -64,7 +73,8 @@ export function sqliteFeed(database: DatabaseSync): Feed {
       const rows = after.all(isKept ? Number(place) : 0, stepAtMost) as unknown as Row[]
       const last = rows.at(-1)
       const cursor = last !== undefined ? `${last.n}.${last.tag}` : isKept && since ? since : `${first.n - 1}.`
-      return { notices: rows.map(({ notice }) => JSON.parse(notice) as Notice), cursor, gap: !isKept, asOf }
+      const notices = rows.map(({ notice }) => JSON.parse(notice) as Notice)
+      return { notices, cursor, gap: !isKept, isAll: rows.length < stepAtMost }
     })
   }
 
@@ -73,7 +83,7 @@ export function sqliteFeed(database: DatabaseSync): Feed {
       await patiently(signal, () =>
         transaction('BEGIN IMMEDIATE', () => {
           const at = Date.now()
-          insert.run(randomBytes(6).toString('base64url'), at, JSON.stringify(notice))
+          insert.run(base64url(crypto.getRandomValues(new Uint8Array(6))), at, JSON.stringify(notice))
           trim.run(at - retentionMs)
         }),
       )
@@ -81,18 +91,22 @@ export function sqliteFeed(database: DatabaseSync): Feed {
     },
 
     async *follow({ since, signal, now }) {
+      let complete = -Infinity
       for (let cursor = since; !signal.aborted;) {
         const asOf = now()
-        let step: FeedStep
+        let step: ReturnType<typeof read>
         try {
-          step = await patiently(signal, () => read(cursor, asOf))
+          step = await patiently(signal, () => read(cursor))
         } catch (error) {
           if (signal.aborted) return
           throw error
         }
-        cursor = step.cursor
-        yield step
-        if (step.notices.length < stepAtMost) await news(signal)
+        const { isAll, ...found } = step
+        cursor = found.cursor
+        // What is not all is complete as of no instant but that of the last read that was.
+        if (isAll) complete = asOf
+        yield { ...found, asOf: complete }
+        if (isAll) await news(signal)
       }
     },
   }
@@ -107,7 +121,7 @@ export function sqliteFeed(database: DatabaseSync): Feed {
         resolve()
       }
       const timer = setTimeout(wake, pollMs)
-      timer.unref()
+      ;(timer as { unref?: () => void }).unref?.()
       waiting.add(wake)
       signal.addEventListener('abort', wake)
       if (signal.aborted) wake()
@@ -130,4 +144,10 @@ async function patiently<T>(signal: AbortSignal | undefined, work: () => T): Pro
 /** SQLITE_BUSY, with any extended code. */
 function isBusy(error: unknown): boolean {
   return error instanceof Error && 'errcode' in error && (Number(error.errcode) & 0xff) === 5
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms)
+  })
 }

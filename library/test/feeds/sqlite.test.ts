@@ -5,9 +5,9 @@ import { DatabaseSync } from 'node:sqlite'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it, test } from 'node:test'
-import type { Feed, FeedStep, Notice } from 'holdfast'
-import { testFeed } from 'holdfast/testing'
-import { sqliteFeed } from '../src/engines/sqlite-feed.ts'
+import { sqliteFeed } from '../../src/feeds/sqlite.ts'
+import type { Feed, FeedStep, Notice } from '../../src/index.ts'
+import { testFeed } from '../../src/testing/index.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'holdfast-sqlite-feed-'))
 after(() => rmSync(folder, { recursive: true }))
