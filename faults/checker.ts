@@ -145,13 +145,16 @@ export function check(history: readonly Entry[], rules: Rules): Report {
     else broken('roles that were taken away', `${named(open)}: ${roles}`)
   }
 
-  /** A change holds from its begin at the earliest, until the next one was answered and the bound passed at the latest. */
+  /**
+   * A change holds from its begin at the earliest, until the next one was answered and the bound passed at the latest. One that was
+   * not answered may be carried out whenever it arrives.
+   */
   function rolesPossible({ started, roles }: Life, open: Opened): string[] {
     const changes = [{ ...started, done: true }, ...roles]
     return changes
-      .filter(({ began }, i) => {
-        const over = changes.slice(i + 1).some(({ done, ended }) => done && ended + rules.boundMs < open.began)
-        return began <= open.ended && !over
+      .filter(({ began, done }, i) => {
+        const isOver = changes.slice(i + 1).some((next) => next.done && next.ended + rules.boundMs < open.began)
+        return began <= open.ended && !(done && isOver)
       })
       .map(({ roles }) => roles.join())
   }

@@ -1,5 +1,6 @@
 // `npm run check:faults`: breaks the system in turn, for long, and says what was found.
 // Options: --minutes 10 --seed 1 --redis redis|sentinel|both --only <name of a fault> --bug <name of a bug> --keep <folder>
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { bugs } from './bugs.ts'
 import { shown } from './shown.ts'
@@ -37,7 +38,7 @@ for (const redis of kinds) {
     say: console.log,
     only: values.only,
     bug,
-    keepIn: values.keep,
+    keepIn: values.keep === undefined ? undefined : join(values.keep, redis),
   })
   console.log(shown(report))
   if (report.violations.length > 0 || report.voids.length > 0) process.exitCode = 1

@@ -28,6 +28,8 @@ interface Client {
   /** By generation: the first is at 0. Empty for opaque ones. */
   readonly refreshTokens: string[]
   isRefreshing: boolean
+  /** Not before then: a request of its own may still be on its way, and would come with what is by then an old token. */
+  refreshesAt: number
   isOver: boolean
 }
 
@@ -50,6 +52,8 @@ const roleSets = [['shopper'], ['clerk'], ['clerk', 'auditor'], []] as const
 /** Nobody waits longer for an ending before asking somebody else. */
 const patienceMs = 1_500
 const answersLost = 0.05
+/** Longer than anything is stuck on its way. Who refreshes every few minutes never notices. */
+const stuckMs = 10_000
 /** An honest client gives up before the window of its refresh token is over. */
 const refreshGivesUpMs = 6_000
 
@@ -115,7 +119,7 @@ export function workload({ nodes, record, random, signedShare }: WorkloadOptions
     if (given === null) return null
     const { id, token, refreshToken } = given
     const refreshTokens = refreshToken === null ? [] : [refreshToken]
-    const client = { id, userId: user.id, token, refreshTokens, isRefreshing: false, isOver: false }
+    const client = { id, userId: user.id, token, refreshTokens, isRefreshing: false, refreshesAt: 0, isOver: false }
     user.clients.push(client)
     know(client, did.began)
     return client
@@ -185,9 +189,9 @@ export function workload({ nodes, record, random, signedShare }: WorkloadOptions
 
   /** From one to four tabs at once; of the answers some get lost, and then it is tried again with the same token. */
   async function refresh(client: Client): Promise<void> {
-    if (client.isRefreshing || client.isOver) return
-    client.isRefreshing = true
     const since = clock()
+    if (client.isRefreshing || client.isOver || since < client.refreshesAt) return
+    client.isRefreshing = true
     try {
       while (!client.isOver && !stopping.signal.aborted && clock() - since < refreshGivesUpMs) {
         const tabs = shuffled(
@@ -195,6 +199,7 @@ export function workload({ nodes, record, random, signedShare }: WorkloadOptions
           up().filter(({ isOff }) => !isOff),
         ).slice(0, 1 + Math.floor(random() * 4))
         const got = await Promise.all(tabs.map((tab) => refreshAt(tab, client, client.refreshTokens.length, false)))
+        if (got.includes(null)) client.refreshesAt = clock() + stuckMs
         const arrived = got.filter((one) => one !== null && random() >= answersLost)[0]
         if (arrived !== undefined && arrived !== null) {
           client.token = arrived.token
