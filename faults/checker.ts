@@ -163,7 +163,10 @@ export function check(history: readonly Entry[], rules: Rules): Report {
   function mayBeRefused({ started, roles }: Life, open: Opened): boolean {
     // A token that was made before roles changed is to be refreshed.
     if (open.outcome === 'refused: stale')
-      return started.isSigned && roles.some(({ began, ended }) => began <= open.ended && ended >= open.issuedAt)
+      return (
+        started.isSigned &&
+        roles.some(({ began, ended, done }) => began <= open.ended && (!done || ended >= open.issuedAt))
+      )
     // By a clock that is wrong, and by keys that can't be fetched.
     return (
       ['refused: expired', 'refused: not-yet-valid', 'refused: unknown-key'].includes(open.outcome) && excused(open)
