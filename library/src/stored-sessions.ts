@@ -58,7 +58,7 @@ export function storedSessions<S extends Schemas>(
           now: elapsed,
           changed: (cause) => emit(cause === null ? { type: 'feed-up' } : { type: 'feed-down', cause }),
           gap: () => emit({ type: 'feed-gap', republished: ends.repeat() }),
-          keysChanged: () => Promise.all(kinds.map((kind) => kind.keysChanged?.())),
+          keysChanged: () => Promise.all(kinds.map(async (kind) => kind.keysChanged?.())),
         })
   const watchers = watching({
     verifier,

@@ -254,8 +254,7 @@ test('told that the keys changed, it asks anew, and bears that it fails', async 
       throw new Error('away')
     },
   }
-  signedCredentials({ ...options, keys }).keysChanged!()
-  credentials.keysChanged!()
-  await new Promise((resolve) => setImmediate(resolve))
+  await signedCredentials({ ...options, keys }).keysChanged!()
+  await credentials.keysChanged!()
   assert.equal(asked, 1)
 })

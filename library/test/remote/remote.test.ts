@@ -52,10 +52,12 @@ async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
 /** A client with some permissions, by the command. */
 function addClient(id: string, permissions: string): { clientId: string; clientSecret: string } {
   const main = join(import.meta.dirname, '../../../service/src/main.ts')
+  // Settings of the tests themselves are none of the service's.
+  const others = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('HOLDFAST_')))
   const { stdout, stderr } = spawnSync(
     process.execPath,
     ['--conditions=source', main, 'clients', 'add', id, '--permissions', permissions],
-    { env: { ...process.env, HOLDFAST_STORE: redis.url, HOLDFAST_ADMIN_SECRET: clientSecret }, encoding: 'utf8' },
+    { env: { ...others, HOLDFAST_STORE: redis.url, HOLDFAST_ADMIN_SECRET: clientSecret }, encoding: 'utf8' },
   )
   const secret = /[\w-]{43}/.exec(stdout)?.[0]
   assert.ok(secret !== undefined, stdout + stderr)
