@@ -20,7 +20,7 @@ const open = (began: number, o: Partial<Opened> = {}): Opened => ({
 })
 const refused = (began: number, reason: string, o: Partial<Opened> = {}) =>
   open(began, { outcome: `refused: ${reason}`, userId: null, roles: [], ...o })
-const end = (began: number, done = true): Ended => ({ kind: 'end', ...at(began), ids: ['s'], done })
+const end = (began: number, done = true): Ended => ({ kind: 'end', by: 'end', ...at(began), ids: ['s'], done })
 const roles = (began: number, ...names: string[]): RolesSet => ({
   kind: 'roles',
   ...at(began),

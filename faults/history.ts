@@ -39,6 +39,7 @@ export interface Started extends Operation {
 
 export interface Ended extends Operation {
   readonly kind: 'end'
+  readonly by: 'end' | 'endUser' | 'signIn'
   readonly ids: readonly string[]
   /** Answered as done; else unknown. */
   readonly done: boolean

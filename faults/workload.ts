@@ -147,10 +147,10 @@ export function workload({ nodes, record, random, signedShare }: WorkloadOptions
   }
 
   /** Whether the first attempt was it. Of one that failed, or took too long, nobody knows when it is carried out. */
-  async function insist(ids: readonly string[], act: Act): Promise<boolean> {
+  async function insist(ids: readonly string[], act: Extract<Act, { do: 'end' | 'endUser' }>): Promise<boolean> {
     for (let attempt = 1; !stopping.signal.aborted; attempt++) {
       const doing = ask(oneOf(random, up()), act).then(({ result, ...did }) => {
-        record({ kind: 'end', ...about(did), ids, done: result.is === 'done', why: whyOf(result) })
+        record({ kind: 'end', by: act.do, ...about(did), ids, done: result.is === 'done', why: whyOf(result) })
         return result.is === 'done'
       })
       underWay.add(doing)
@@ -170,7 +170,7 @@ export function workload({ nodes, record, random, signedShare }: WorkloadOptions
       // With a token from before the roles changed. That nobody else is refused the verifying processes show.
       if (did.result.is === 'refused') return endOne(client)
       const done = did.result.is === 'given'
-      record({ kind: 'end', ...about(did), ids: [client.id], done, why: whyOf(did.result) })
+      record({ kind: 'end', by: 'signIn', ...about(did), ids: [client.id], done, why: whyOf(did.result) })
       begun(user, did, roles)
       // Its outcome may be unknown.
       if (!done) await endOne(client)
