@@ -129,9 +129,8 @@ export function endings(o: EndingsOptions): Endings {
       try {
         await announce(ids, reason)
       } catch (error) {
+        // Not deleted either: who tries again, perhaps elsewhere, must find it to announce it.
         repeat()
-        // Not answered as done; but whoever asks the store need not wait for the feed.
-        await store.delete(ids)
         throw error
       }
       return store.delete(ids)

@@ -105,14 +105,21 @@ export function verification(o: VerificationOptions): Verify {
     return new StoreUnavailableError('the view of endings is too old to tell who may come in', o.maxStalenessMs)
   }
 
-  async function anew(token: string, { once, judge, now: elapsed }: Verifier): Promise<Outcome> {
+  async function anew(token: string, { once, judge, now: elapsed, deny, renew }: Verifier): Promise<Outcome> {
     for (let look = 1; ; look++) {
       const { result, shared } = await once(token, async () => {
         const beganAt = elapsed()
         return { beganAt, outcome: await examine(token) }
       })
       const { beganAt, outcome } = result
-      if ('refused' in outcome) return outcome
+      if ('refused' in outcome) {
+        const { refused, id } = outcome
+        // Whoever keeps the sessions may know it before the feed says so; other credentials of it must not be believed any longer.
+        // Anybody can make up an id that is unknown: that one is only forgotten.
+        if (id !== null && refused === 'ended') deny(id)
+        if (id !== null && refused === 'unknown') renew(id, null)
+        return outcome
+      }
       const judgement = await judge(token, beganAt, outcome)
       if (judgement === 'good') return outcome
       const { id } = outcome.known

@@ -149,19 +149,22 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
 
     async listByUser(userId) {
       const place = await placeOf(userId)
-      const found = new Map<string, SessionRecord | null>()
+      const live = new Map<string, SessionRecord>()
+      const absences = new Map<string, number>()
       let missing: boolean
       do {
-        const ids = (await indexed(place)).filter((id) => !found.has(id))
+        const ids = (await indexed(place)).filter((id) => !live.has(id) && (absences.get(id) ?? 0) < 2)
         const records = await Promise.all(ids.map(get))
-        for (const [i, id] of ids.entries()) found.set(id, records[i]!)
-        // It may just have been replaced, by a session that was indexed after we looked.
+        for (const [i, id] of ids.entries()) {
+          const record = records[i]!
+          if (record === null) absences.set(id, (absences.get(id) ?? 0) + 1)
+          else live.set(id, record)
+        }
+        // It may just have been replaced, by a session that was indexed after we looked, or, since it is indexed first, not yet
+        // written when we did: so what is absent is asked for twice, and the index once more.
         missing = records.includes(null)
       } while (missing)
-      return [...found.values()]
-        .filter((record) => record !== null)
-        .filter((record) => record.userId === userId)
-        .sort((a, b) => b.createdAt - a.createdAt)
+      return [...live.values()].filter((record) => record.userId === userId).sort((a, b) => b.createdAt - a.createdAt)
     },
 
     async scan({ cursor, limit }) {

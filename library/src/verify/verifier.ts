@@ -85,9 +85,8 @@ export function verifier(o: VerifierOptions): Verifier {
     const epoch = seen.epoch(known.id)
     if (epoch === Infinity) return 'ended'
     if (epoch > known.epoch) return 'stale'
-    if (!seen.fresh()) return 'unsure'
-    if (beganAt >= Math.max(seen.unbrokenSince, checkedSince))
-      cached.set(key, { known: { ...known, data: proof ? known.data : null }, proof })
+    if (!seen.fresh() || beganAt < Math.max(seen.unbrokenSince, checkedSince)) return 'unsure'
+    cached.set(key, { known: { ...known, data: proof ? known.data : null }, proof })
     return 'good'
   }
 
@@ -126,6 +125,7 @@ export function verifier(o: VerifierOptions): Verifier {
         if (all.size === 0 && listeners.get(id) === all) listeners.delete(id)
       }
     },
+    deny: (id) => seen.note({ kind: 'ended', ids: [id], reason: 'ended' }),
     note(notice: Notice) {
       const [id] = notice.kind === 'ended' ? notice.ids : []
       const isNews = id !== undefined && seen.epoch(id) !== Infinity

@@ -9,7 +9,7 @@ export interface Verified {
   readonly proof: boolean
 }
 
-/** `ended`: denied for good. `stale`: its epoch is older than is known. `unsure`: the view is too old to tell. */
+/** `ended`: denied for good. `stale`: its epoch is older than is known. `unsure`: the view can't tell, too old or with a gap since. */
 export type Judgement = 'good' | 'ended' | 'stale' | 'unsure'
 
 export interface Verifier {
@@ -29,6 +29,8 @@ export interface Verifier {
   ended(id: string): boolean
   /** Calls `listener` once when the session is known to have ended. Answers how to stop listening. */
   onEnded(id: string, listener: () => void): () => void
+  /** Whoever keeps the sessions said that it has ended, and nothing in this process believes otherwise from now on. */
+  deny(id: string): void
   /** Takes note of what this process published, before the feed brings it back. */
   note(notice: Notice): void
   /** What is cached of a session has a newer state, or (`null`) is gone. */

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, describe, test } from 'node:test'
 import { StoreUnavailableError } from '../../src/index.ts'
+import { signedCredentials } from '../../src/credentials/signed.ts'
+import { staticKeys } from '../../src/credentials/keys.ts'
 import { around, settled } from '../fixtures.ts'
 import { gate, world, type World } from './world.ts'
 
@@ -239,18 +241,32 @@ describe('an ending', () => {
     assert.equal((await b.sessions.open(token)).refused, 'ended')
   })
 
-  test('that can not be published is no success, is deleted, and is published later', async () => {
-    const a = await w.process()
-    const b = await w.process()
+  test('that can not be published is no success, leaves the session to be found again, and is carried out later', async () => {
+    const [a, b] = [await w.process(), await w.process()]
     const { token, session } = await a.sessions.start('ada')
+    await b.sessions.open(token)
     const shut = gate()
     shut.fail(new Error('the log is away'))
     w.log.gate = shut.promise
-    await assert.rejects(a.sessions.end(session.id!), StoreUnavailableError)
-    assert.equal((await b.sessions.open(token)).refused, 'unknown')
+    await assert.rejects(a.sessions.endUser('ada'), StoreUnavailableError)
+    // Who tries again elsewhere must not be told that there was nothing to end, while others still have it cached.
+    await assert.rejects(b.sessions.endUser('ada'), StoreUnavailableError)
+    assert.equal((await b.sessions.open(token)).userId, 'ada')
     w.log.gate = null
-    while (w.log.notices.length === 0) await settled()
+    while (a.calls.includes('delete') === false) await settled()
     assert.deepEqual(w.log.notices[0], { kind: 'ended', ids: [session.id], reason: 'ended' })
+    assert.equal(await w.store.get(session.id!), null)
+  })
+
+  test('that the store knows before the feed holds for every credential of the session', async () => {
+    const keys = staticKeys({ keys: [{ kty: 'oct', k: 'A'.repeat(43), kid: 'k', alg: 'HS256' }] })
+    const a = await w.process({ credentials: signedCredentials({ issuer: 'i', audience: 'a', keys }) })
+    const { token, refreshToken, session } = await a.sessions.start('ada')
+    const { tokens } = await a.sessions.refresh(refreshToken!)
+    await a.sessions.open(tokens!.token)
+    await w.store.delete([session.id!])
+    assert.equal((await a.sessions.open(token)).refused, 'ended')
+    assert.equal((await a.sessions.open(tokens!.token)).refused, 'ended')
   })
 
   test('while a look-up is under way wins over what that finds', async () => {
