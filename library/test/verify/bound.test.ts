@@ -262,7 +262,7 @@ describe('under any interleaving', () => {
 
   for (const bug of ['skipped publish', 'delete before publish', 'asOf at the end', 'gap not told'] as const) {
     test(`and the check would notice: ${bug}`, async () => {
-      const result = await fc.check(property(bug), { numRuns: 20_000, endOnFailure: true, seed: 4 })
+      const result = await fc.check(property(bug), { numRuns: 20_000, endOnFailure: true, seed: 1 })
       assert.equal(result.failed, true, 'the planted bug was not found')
     })
   }
