@@ -18,7 +18,9 @@ const checks: readonly (readonly [title: string, ...commands: string[]])[] = [
   ['unused code', 'knip --no-progress'],
   ['packages', 'node scripts/packages.ts'],
 ]
-const tests = ['library/test', 'service/test', 'examples', 'bench', 'faults'].map((folder) => `${folder}/**/*.test.ts`)
+const tests = ['library/test', 'service/test', 'examples', 'bench'].map((folder) => `${folder}/**/*.test.ts`)
+/** They stop and start processes of their own by the dozen, and judge what happens outside of faults: with the machine to themselves. */
+const alone = ['faults/**/*.test.ts']
 
 const wanted = process.argv.slice(2)
 const failed: string[] = []
@@ -31,13 +33,17 @@ await step('system packages', () => {
 if (wanted.length === 0) {
   for (const [title, ...commands] of checks) await step(title, () => commands.map(run).every(Boolean))
 }
+const outcomes: Outcome[] = []
 await step('tests', () => runTests(wanted.length > 0 ? wanted : globSync(tests, { exclude: isForeign })))
+if (wanted.length === 0) await step('tests under faults', () => runTests(globSync(alone, { exclude: isForeign })))
+summarize()
 
 async function step(title: string, passes: () => boolean | Promise<boolean>): Promise<void> {
   console.log(`\n── ${title}`)
   const startedAt = performance.now()
   const passed = await passes()
-  if (title !== 'tests') console.log(`${passed ? '✔' : '✖'} ${((performance.now() - startedAt) / 1000).toFixed(1)} s`)
+  if (!title.startsWith('tests'))
+    console.log(`${passed ? '✔' : '✖'} ${((performance.now() - startedAt) / 1000).toFixed(1)} s`)
   if (passed) return
   failed.push(title)
   process.exitCode = 1
@@ -51,7 +57,7 @@ function isForeign(path: string): boolean {
   return /(^|\/)(node_modules|dist)$/.test(path)
 }
 
-/** One run of the test runner. Its summary is the last thing that is printed, whatever else went wrong. */
+/** One run of the test runner. */
 async function runTests(files: readonly string[]): Promise<boolean> {
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-test-'))
   const outcomeFile = join(folder, 'outcome.json')
@@ -77,13 +83,23 @@ async function runTests(files: readonly string[]): Promise<boolean> {
   const code = await new Promise<number | null>((resolve) => runner.once('exit', resolve))
 
   const complaints = (await survivors.end()).map((survivor) => `still running after the tests, now killed: ${survivor}`)
-  if (failed.length > 0) complaints.push(`failed before the tests: ${failed.join(', ')}`)
   const outcome = readOutcome(outcomeFile)
   rmSync(folder, { recursive: true })
   if (outcome.tests === 0) complaints.push('no test ran')
+  outcomes.push(outcome)
   for (const complaint of [...outcome.complaints, ...complaints]) console.log(`✖ ${complaint}`)
-  console.log(`\n${outcome.summary.join('\n')}`)
   return code === 0 && complaints.length === 0 && outcome.complaints.length === 0
+}
+
+/** The runner's own summary, of all its runs together, is the last thing that is printed, whatever else went wrong. */
+function summarize(): void {
+  if (failed.length > 0) console.log(`✖ failed: ${failed.join(', ')}`)
+  const sums = new Map<string, number>()
+  for (const line of outcomes.flatMap(({ summary }) => summary)) {
+    const [, name, value] = /^ℹ (\S+) ([\d.]+)$/.exec(line) ?? []
+    if (name !== undefined) sums.set(name, (sums.get(name) ?? 0) + Number(value))
+  }
+  console.log(`\n${[...sums].map(([name, value]) => `ℹ ${name} ${value}`).join('\n')}`)
 }
 
 function readOutcome(file: string): Outcome {
