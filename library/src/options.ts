@@ -70,7 +70,7 @@ export interface CacheOptions {
   readonly maxEntries?: number | undefined
   /** About how much they may take. Default 67,108,864. */
   readonly maxBytes?: number | undefined
-  /** Endings and changes to remember, the latest. Each takes about 150 bytes. Default 100,000. */
+  /** Endings and changes to remember, the latest; all of the last 10 s in any case. Each takes about 150 bytes. Default 100,000. */
   readonly maxEndings?: number | undefined
 }
 
@@ -99,6 +99,8 @@ export function checkShared(
   if (deadlineMs > 60_000) throw new ConfigError('deadline: at most 60s; requests wait for it')
   const maxStalenessMs = milliseconds('maxStaleness', o.maxStaleness ?? '1s')
   if (maxStalenessMs < 500) throw new ConfigError('maxStaleness: at least 500ms; reading the feed takes that long')
+  if (maxStalenessMs > 60_000)
+    throw new ConfigError('maxStaleness: at most 60s; that long an ended session may be let in')
   checkChoice('whenStale', o.whenStale, ['ask-store', 'refuse', 'trust-signed'])
   for (const [name, bound] of Object.entries(o.cache ?? {})) {
     if (bound !== undefined && !(bound >= 0)) throw new ConfigError(`cache.${name}: expected a number, 0 or more`)

@@ -71,10 +71,12 @@ export function refreshing(o: RefreshingOptions): (refreshToken: string) => Prom
     if (outcome === 'rotated') {
       const expiresAt = policy.expiresAt(record.createdAt, at, remembered(record))
       current = { ...record, credential: rotation.kept, seenAt: at, expiresAt, version: record.version + 1 }
-      // The one conditional write is what makes a token good once.
-      if (!(await store.put(current, record.version))) return null
     }
+    // Made before the old one is spent, since making them may fail: a signed token needs its key.
+    const tokens = await rotation.tokens(current)
+    // The one conditional write is what makes a token good once.
+    if (outcome === 'rotated' && !(await store.put(current, record.version))) return null
     o.emit({ type: 'refreshed', id, userId, outcome })
-    return { record: current, tokens: await rotation.tokens(current) }
+    return { record: current, tokens }
   }
 }

@@ -99,6 +99,8 @@ export interface SignInOptions<Data> {
   readonly acr?: string | undefined
   /** The longer limits of `lifetime.remember`, and a cookie that outlives the browser. Default false. */
   readonly remember?: boolean | undefined
+  /** The client of the session service on whose behalf it is. Default: that of the session before. */
+  readonly client?: string | undefined
   /** Sections to take along. Default: all of a guest's or of the same user's, none of another user's. */
   readonly carry?: readonly (keyof Data & string)[] | undefined
 }

@@ -60,8 +60,6 @@ export type SessionOf<S> = S extends Sessions<infer Data> ? Session<Data> : neve
 export interface StartOptions<Data> extends Omit<SignInOptions<Data>, 'carry'> {
   readonly userAgent?: string | undefined
   readonly address?: string | undefined
-  /** The client of the session service on whose behalf it is started. */
-  readonly client?: string | undefined
   readonly data?: Partial<Data> | undefined
   /** The kind of credential, of those in `credentials`. Default: the first. */
   readonly credential?: Credentials['kind'] | undefined

@@ -117,7 +117,7 @@ export function identityOf(policy: Policy, o: SignInOptions<never>, kept: Identi
     acr: o.acr ?? null,
     device,
     remembered: policy.remembers && (o.remember ?? kept.remembered),
-    client: kept.client,
+    client: o.client ?? kept.client,
     replaces: null,
   }
 }

@@ -12,7 +12,7 @@ import { checkUserId, decodeIdentity, encodeIdentity, nobody, remembered } from 
 import { elapsedClock } from './internal/elapsed.ts'
 import { guarded } from './internal/guarded.ts'
 import { noStore } from './internal/no-store.ts'
-import { observed } from './internal/observed.ts'
+import { harmless } from './internal/harmless.ts'
 import { lifecycle, type Change } from './lifecycle.ts'
 import { checkOptions, checkShared, type Parts, type SessionsOptions } from './options.ts'
 import { policy } from './policy.ts'
@@ -20,7 +20,7 @@ import { refreshing } from './refreshing.ts'
 import { grants } from './roles.ts'
 import type { Session } from './session.ts'
 import type { Sessions } from './sessions.ts'
-import type { SessionRecord, SweepableStore } from './store.ts'
+import type { SessionRecord, Store, SweepableStore } from './store.ts'
 import { identityOf, storedBackend } from './stored-backend.ts'
 import { duplicate, type Exchange } from './transport/transport.ts'
 import { verification, type Outcome } from './verification.ts'
@@ -34,15 +34,24 @@ export function storedSessions<S extends Schemas>(
   const { now = Date.now, elapsed = elapsedClock(), random = randomBytes, feed = null } = o
   const kinds = [o.credentials].flat()
   const arriving = arrivals([o.transport].flat(), o.trustedOrigins ?? [])
-  const emit = observed(o.onEvent)
+  const emit = harmless('onEvent', o.onEvent)
   const storeless = o.store === undefined
 
   const { deadlineMs, maxStalenessMs } = checkShared(o)
-  const store = guarded(o.store ?? noStore, {
+  const asked = guarded(o.store ?? noStore, {
     deadlineMs,
     now,
     changed: (cause) => emit(cause === null ? { type: 'store-up' } : { type: 'store-down', cause }),
   })
+  const store: Store = {
+    ...asked,
+    async get(id) {
+      const record = await asked.get(id)
+      // Whoever ended it may not have told: what is cached of it is not believed any longer.
+      if (record === null) verifier?.renew(id, null)
+      return record
+    },
+  }
   const rules = policy(o.lifetime ?? { idle: '30m', absolute: '12h' })
   const sweepable = o.store !== undefined && 'sweep' in o.store ? (o.store as SweepableStore) : null
   const limit = o.limit ?? null
@@ -141,10 +150,7 @@ export function storedSessions<S extends Schemas>(
     touching.add(id)
     try {
       const record = data !== null ? { ...known, data } : await store.get(id)
-      if (record === null) {
-        verifier?.renew(id, null)
-        return null
-      }
+      if (record === null) return null
       let touched = record
       if (rules.touchDue(record, at, () => remembered(record))) {
         touched = extended(record, at)

@@ -105,27 +105,31 @@ export function verification(o: VerificationOptions): Verify {
     return new StoreUnavailableError('the view of endings is too old to tell who may come in', o.maxStalenessMs)
   }
 
-  async function anew(token: string, { once, judge, now: elapsed, deny, renew }: Verifier): Promise<Outcome> {
+  async function anew(token: string, { once, judge, now: elapsed, deny }: Verifier): Promise<Outcome> {
+    const run = async () => {
+      const beganAt = elapsed()
+      return { beganAt, outcome: await examine(token) }
+    }
+    let alone = false
     for (let look = 1; ; look++) {
-      const { result, shared } = await once(token, async () => {
-        const beganAt = elapsed()
-        return { beganAt, outcome: await examine(token) }
-      })
+      const { result, shared } = alone ? { result: await run(), shared: false } : await once(token, run)
       const { beganAt, outcome } = result
       if ('refused' in outcome) {
         const { refused, id } = outcome
         // Whoever keeps the sessions may know it before the feed says so; other credentials of it must not be believed any longer.
-        // Anybody can make up an id that is unknown: that one is only forgotten.
         if (id !== null && refused === 'ended') deny(id)
-        if (id !== null && refused === 'unknown') renew(id, null)
         return outcome
       }
       const judgement = await judge(token, beganAt, outcome)
       if (judgement === 'good') return outcome
       const { id } = outcome.known
       if (judgement === 'ended') return { refused: 'ended', id }
-      // Somebody else's look-up may have begun before this request, and only a young view makes up for that.
-      if (judgement === 'unsure') return shared ? examine(token) : outcome
+      if (judgement === 'unsure') {
+        if (!shared) return outcome
+        // Somebody else's look-up may have begun before this request, and only a young view makes up for that.
+        alone = true
+        continue
+      }
       if (outcome.proof || look > pausesMs.length) return { refused: 'stale', id }
       await pause(pausesMs[look - 1]!)
     }

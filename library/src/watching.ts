@@ -1,4 +1,5 @@
 // Who holds something open for a session, such as a socket, hears of its end.
+import { harmless } from './internal/harmless.ts'
 import type { SessionRecord } from './store.ts'
 import type { Verifier } from './verify/verify.ts'
 
@@ -64,6 +65,7 @@ export function watching({ verifier, everyMs, now, read }: WatchingOptions): Wat
 
   return {
     watch(id, expiresAt, onEnded) {
+      const tell = harmless('the callback of watch', onEnded)
       let stop = () => {}
       const watched: Watched = {
         id,
@@ -72,7 +74,7 @@ export function watching({ verifier, everyMs, now, read }: WatchingOptions): Wat
         end() {
           if (!all.delete(watched)) return
           stop()
-          onEnded()
+          tell()
         },
       }
       all.add(watched)

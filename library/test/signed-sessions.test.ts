@@ -16,6 +16,7 @@ import {
   CredentialError,
   CrossSiteError,
   createSessions,
+  DataError,
   opaqueCredentials,
   StoreUnavailableError,
   type SessionEvent,
@@ -178,7 +179,12 @@ describe('with a feed', () => {
     const a = await w.process({ credentials, cache: { maxEndings: 2 } })
     w.clock.advance(covered)
     await a.read()
-    for (let i = 0; i < 3; i++) await a.sessions.end((await a.sessions.start('eve')).session.id!)
+    for (let i = 0; i < 3; i++) {
+      await a.sessions.end((await a.sessions.start('eve')).session.id!)
+      w.clock.advance('10001ms')
+    }
+    await a.read()
+    await a.sessions.end((await a.sessions.start('eve')).session.id!)
     const { token } = await a.sessions.start('ada')
     a.calls.length = 0
     await a.sessions.open(token)
@@ -201,6 +207,21 @@ describe('with a feed', () => {
     assert.equal((await a.sessions.open(token)).userId, 'ada')
     const [key] = (await own.list()).filter(({ state }) => state === 'current')
     assert.equal(await own.retire(key!.kid), true)
+    await a.read()
+    assert.equal((await a.sessions.open(token)).refused, 'unknown-key')
+    w.close()
+  })
+
+  test('a signature is checked again after a minute: the notice of a key that was taken back may be lost', async () => {
+    const w = world()
+    const clock = { now: w.clock.now }
+    const own = keyring({ store: memoryStore({ clock: w.clock }), secret: 'x'.repeat(32), clock, elapsed: w.clock.now })
+    const a = await w.process({ credentials: signedCredentials({ issuer: 'i', audience: 'a', keys: own }) })
+    const { token } = await a.sessions.start('ada')
+    await a.sessions.open(token)
+    const [key] = (await own.list()).filter(({ state }) => state === 'current')
+    assert.equal(await own.retire(key!.kid), true)
+    w.clock.advance('60001ms')
     await a.read()
     assert.equal((await a.sessions.open(token)).refused, 'unknown-key')
     w.close()
@@ -378,6 +399,20 @@ for (const [name, make] of Object.entries(stores)) {
         clock.advance(wait)
         assert.equal((await one.sessions.refresh(refreshToken!)).session.refused, expected)
       }
+    })
+
+    test('a refresh for which no token can be made spends nothing', async () => {
+      const clock = fakeClock(Date.now())
+      const one = system({ clock, store: make(clock) })
+      const { refreshToken } = await one.sessions.start('ada', { claims: { text: 'x'.repeat(5_600) } })
+      await one.sessions.setRoles(
+        'ada',
+        Array.from({ length: 30 }, (_, i) => `role-number-${i}`),
+      )
+      await assert.rejects(one.sessions.refresh(refreshToken!), DataError)
+      clock.advance('11s')
+      await one.sessions.setRoles('ada', [])
+      assert.equal((await one.sessions.refresh(refreshToken!)).session.userId, 'ada')
     })
 
     test('who knows only the id can neither refresh nor end', async () => {

@@ -27,6 +27,9 @@ const clientRetryMs = 500
 /** The name of the client that is there without being added. */
 export const adminId = 'admin'
 
+/** What signed tokens say where no client began the session; nobody may be called so. */
+export const tokensClient = 'holdfast'
+
 export const clientId = /^[A-Za-z0-9][\w.-]{0,63}$/
 
 export function clientRegistry(store: ScannableStore): ClientRegistry {

@@ -9,8 +9,8 @@ export interface Slice {
   readonly cursor: Cursor
   /** Notices may have been missed before these. */
   readonly gap: boolean
-  /** Everything that was durable this long ago is contained, or was read before. Elapsed ms, read when this was made. */
-  readonly ageMs: number
+  /** Everything that was durable this long ago is contained, or was read before. Elapsed ms, read when this was made; `null`: there is more. */
+  readonly ageMs: number | null
 }
 
 export interface FeedRelay {
@@ -78,6 +78,11 @@ export function feedRelay(engine: Feed): FeedRelay {
     return isOfHistory ? places.get(since.slice(dot + 1)) : undefined
   }
 
+  /** JSON has no Infinity. */
+  function ageOf(at: number): number | null {
+    return at === -Infinity ? null : now() - at
+  }
+
   function read(since: Cursor | null): Slice | null {
     const last = kept.at(-1)
     if (last === undefined) return null
@@ -91,7 +96,7 @@ export function feedRelay(engine: Feed): FeedRelay {
       cursor: `${history}.${end.cursor}`,
       gap: since !== null && place === undefined,
       // Of a slice that is not all, only what its own steps said.
-      ageMs: now() - (end === last ? asOf : end.asOf),
+      ageMs: ageOf(end === last ? asOf : end.asOf),
     }
   }
 

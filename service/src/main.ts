@@ -37,7 +37,7 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
   }
   try {
     refuseRepeated(args)
-    return await command.run(args)
+    return await command.run(idsLast(args))
   } catch (error) {
     if (error instanceof StartError) return complain(1, ...error.problems)
     const misunderstood = whyMisunderstood(error)
@@ -56,6 +56,13 @@ function refuseRepeated(args: readonly string[]): void {
     if (seen.has(option)) throw new UsageError(`${option} is given more than once`)
     seen.add(option)
   }
+}
+
+/** Ids of sessions (22 characters) and of keys (16) may begin with a dash, and are no options; none of ours is as long. */
+function idsLast(args: readonly string[]): readonly string[] {
+  const isId = (arg: string) => /^-([\w-]{15}|[\w-]{21})$/.test(arg)
+  if (args.includes('--') || !args.some(isId)) return args
+  return [...args.filter((arg) => !isId(arg)), '--', ...args.filter(isId)]
 }
 
 /** What of the command line was wrong; `null` when it was something else. */

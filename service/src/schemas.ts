@@ -216,7 +216,12 @@ export const feedShape = z.object({
     .readonly(),
   cursor: z.string().describe('where to go on'),
   gap: z.boolean().describe('notices may have been missed before these: forget what is cached'),
-  ageMs: z.number().describe('everything durable this many ms before the answer was made is in it, or was before'),
+  ageMs: z
+    .number()
+    .nullable()
+    .describe(
+      'everything durable this many ms before the answer was made is in it, or was before; null: there is more to read',
+    ),
 })
 export const jwksShape = z.object({ keys: z.array(z.record(z.string(), z.unknown())) })
 export const metadataShape = z.record(z.string(), z.unknown())

@@ -2,6 +2,7 @@
 import { ConfigError, type Credentials, type Feed } from 'holdfast'
 import { keyring, type Keyring } from 'holdfast/credentials/keyring'
 import { signedCredentials } from 'holdfast/credentials/signed'
+import { tokensClient } from './clients.ts'
 import { keySecret } from './data-folder.ts'
 import { inTime } from './engines/in-time.ts'
 import type { Engine } from './engines/engine.ts'
@@ -25,7 +26,7 @@ export async function issueTokens(
     throw error instanceof ConfigError ? wrongSecret(error) : error
   }
   const { issuer, audience, accessToken: lifetime } = settings
-  return { signed: signedCredentials({ issuer, audience, keys, lifetime }), keys }
+  return { signed: signedCredentials({ issuer, audience, keys, lifetime, clientId: tokensClient }), keys }
 }
 
 /** Longer than any access token may live (HOLDFAST_ACCESS_TOKEN). */

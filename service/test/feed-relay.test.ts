@@ -102,7 +102,7 @@ it('gives much in pieces, each as old as its own last step', async () => {
     await step({ cursor: `${i}`, notices: Array.from({ length: 600 }, (_, j) => ended(`${i}-${j}`)) })
   }
   const seen: string[] = []
-  const ages: number[] = []
+  const ages: (number | null)[] = []
   for (let since: string | null = null; seen.length < 3000;) {
     const slice: Slice = relay.read(since)!
     assert.equal(slice.gap, false)

@@ -60,8 +60,8 @@ export interface Keyring extends SigningKeys {
    */
   rotate(o?: { readonly now?: boolean | undefined }): Promise<void>
   /**
-   * The key verifies nothing from now on: every token it signed is refused, here at once, elsewhere when they hear of it (`onChange`)
-   * or within a minute. If it was the one that signs, another signs at once. `false`: there is no such key.
+   * The key verifies nothing from now on: every token it signed is refused where they hear of it (`onChange`), and elsewhere within two
+   * minutes. If it was the one that signs, another signs at once. `false`: there is no such key.
    */
   retire(kid: string): Promise<boolean>
   /** As they are in the store. */
@@ -128,8 +128,10 @@ export function keyring(o: KeyringOptions): Keyring {
       if (changed === ring) break
       const sealed = await seal(await sealKey, JSON.stringify(changed), purpose, randomBytes)
       if (await store.put(recordOf(sealed, before, at), before?.version ?? null)) {
+        // Here it holds whatever becomes of telling others.
+        const mine = await loaded.refresh()
         await o.onChange?.()
-        break
+        return mine
       }
       if (attempt === attemptsAtMost) throw new ConflictError(attempt)
     }
@@ -204,6 +206,8 @@ export function keyring(o: KeyringOptions): Keyring {
         const rest = next === null ? ring : followedBy(ring, next, at, at)
         return rest.filter(({ jwk }) => jwk.kid !== kid)
       })
+      // Whoever was told that the first try failed tries again: others have not heard of it then.
+      if (!was) await o.onChange?.()
       return was
     },
     async list() {

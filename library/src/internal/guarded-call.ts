@@ -12,7 +12,7 @@ export type GuardedCall = <T>(
 ) => Promise<T>
 
 /** `engine` is what the message calls it. */
-export function guardedCall(engine: 'store' | 'feed' | 'service', deadlineMs: number): GuardedCall {
+export function guardedCall(engine: string, deadlineMs: number): GuardedCall {
   const inTime = deadline(deadlineMs)
 
   return async function attempt(circuit, call, attempts) {
@@ -46,5 +46,13 @@ export function reconnected(): Promise<void> {
 }
 
 function reason(engine: string, cause: unknown): string {
-  return cause instanceof DeadlineExceeded ? `the ${engine} gave ${cause.message}` : `the ${engine} failed`
+  if (cause instanceof DeadlineExceeded) return `the ${engine} gave ${cause.message}`
+  const code = codeOf(cause) ?? codeOf((cause as { cause?: unknown } | null)?.cause)
+  return `the ${engine} failed${code === null ? '' : ` (${code})`}`
+}
+
+/** Such as ECONNREFUSED. */
+function codeOf(cause: unknown): string | null {
+  const code = (cause as { code?: unknown } | null | undefined)?.code
+  return typeof code === 'string' ? code : null
 }

@@ -50,8 +50,8 @@ const maxFeedBytes = 33_554_432
 const unavailable = new Set([502, 503, 504])
 
 export function http(o: HttpOptions): Http {
-  const attempt = guardedCall('service', o.deadlineMs)
-  const attemptToSettle = guardedCall('service', o.deadlineMs + o.settleMs)
+  const attempt = guardedCall(`service at ${o.url}`, o.deadlineMs)
+  const attemptToSettle = guardedCall(`service at ${o.url}`, o.deadlineMs + o.settleMs)
   let open = 0
   const circuitChanged = (cause: unknown) => {
     // Down when the first of the two opens, up when both are closed.

@@ -33,7 +33,8 @@ export function noService(status: number): ServiceError {
 function explained(status: number, detail: string): string {
   if (status === 401)
     return 'the session service does not accept this client: check clientId and clientSecret (holdfast clients list)'
-  if (status === 403) return `the session service: ${detail}; grant it with holdfast clients`
+  if (status === 403) return `the session service: ${detail}; add a client that has it (holdfast clients add --help)`
+  if (status === 404) return `what answers at url answered 404 (${detail}): is it the session service?`
   if (status < 400)
     return `the session service answered ${status}: redirects are not followed; set url to where it is itself`
   return `the session service answered ${status}: ${detail}`

@@ -13,7 +13,8 @@ interface Relayed {
   readonly notices: readonly Notice[]
   readonly cursor: string
   readonly gap: boolean
-  readonly ageMs: number
+  /** `null`: the service itself has not read everything yet. */
+  readonly ageMs: number | null
 }
 
 export function remoteFeed(http: Http): Pick<Feed, 'follow'> {
@@ -39,7 +40,8 @@ export function remoteFeed(http: Http): Pick<Feed, 'follow'> {
 
 function stepOf(body: unknown, sentAt: number): FeedStep {
   const { notices, cursor, gap, ageMs } = (body ?? {}) as Relayed
-  if (!Array.isArray(notices) || typeof cursor !== 'string' || typeof gap !== 'boolean' || !(ageMs >= 0))
+  const isAge = ageMs === null || (typeof ageMs === 'number' && ageMs >= 0)
+  if (!Array.isArray(notices) || typeof cursor !== 'string' || typeof gap !== 'boolean' || !isAge)
     throw new Error('the service answered with no step of a feed')
-  return { notices, cursor, gap, asOf: sentAt - ageMs }
+  return { notices, cursor, gap, asOf: ageMs === null ? -Infinity : sentAt - ageMs }
 }

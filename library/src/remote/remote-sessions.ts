@@ -7,7 +7,7 @@ import type { EndReason, RefusedReason } from '../events.ts'
 import { HeldSession, type Reply, type SessionContext } from '../held-session.ts'
 import { checkUserId } from '../identity.ts'
 import { elapsedClock } from '../internal/elapsed.ts'
-import { observed } from '../internal/observed.ts'
+import { harmless } from '../internal/harmless.ts'
 import { checkShared } from '../options.ts'
 import { grants } from '../roles.ts'
 import type { Session } from '../session.ts'
@@ -37,7 +37,7 @@ export function remoteSessions<S extends Schemas>(
   const { deadlineMs, maxStalenessMs } = checkShared(o)
   const { now = Date.now, elapsed = elapsedClock(), fetch = globalThis.fetch } = o
   const arriving = arrivals([o.transport].flat(), o.trustedOrigins ?? [])
-  const emit = observed(o.onEvent)
+  const emit = harmless('onEvent', o.onEvent)
   const service = http({
     url,
     authorization,

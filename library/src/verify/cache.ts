@@ -1,6 +1,6 @@
 // Verifications that were made before, bounded in entries and bytes, found by credential and forgotten by session.
 import type { KnownSession } from '../credentials/credentials.ts'
-import type { Verified } from './verify.ts'
+import type { Cached } from './verify.ts'
 
 export interface CacheLimits {
   readonly maxEntries: number
@@ -8,8 +8,8 @@ export interface CacheLimits {
 }
 
 export interface Cache {
-  get(key: string): Verified | null
-  set(key: string, verified: Verified): void
+  get(key: string): Cached | null
+  set(key: string, verified: Cached): void
   /** Everything of one session. */
   forget(id: string): void
   renew(id: string, record: KnownSession): void
@@ -20,7 +20,7 @@ export interface Cache {
 
 interface Entry {
   readonly key: string
-  verified: Verified
+  verified: Cached
   readonly bytes: number
   /** Was asked for since the hand last came by. */
   used: boolean
@@ -30,6 +30,9 @@ interface Entry {
 
 /** What an entry takes beside its texts: both maps' slots, three objects and the key; measured on Node 24. */
 const entryBytes = 580
+
+/** A client that refreshes more often than tokens expire has several, and none needs more. */
+const perSession = 16
 
 /** Evicts by second chance: one flag is set on a hit, nothing is moved. */
 export function cache({ maxEntries, maxBytes }: CacheLimits): Cache {
@@ -101,6 +104,11 @@ export function cache({ maxEntries, maxBytes }: CacheLimits): Cache {
       byKey.set(key, entry)
       link(entry)
       bytes += entry.bytes
+      const all = chain(verified.known.id)
+      if (all.length > perSession) {
+        remove(all.at(-1)!)
+        unlink(all.at(-1)!)
+      }
       evict()
     },
     forget(id) {
@@ -111,7 +119,7 @@ export function cache({ maxEntries, maxBytes }: CacheLimits): Cache {
       for (const entry of chain(id)) {
         // What a proof says holds until it expires: it is not the store's state.
         if (!entry.verified.proof && entry.verified.known.version <= record.version) {
-          entry.verified = { known: { ...record, data: null }, proof: false }
+          entry.verified = { ...entry.verified, known: { ...record, data: null } }
         }
       }
     },

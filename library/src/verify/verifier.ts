@@ -23,6 +23,9 @@ export interface VerifierOptions extends CacheLimits {
  */
 const clocksMs = 300_000
 
+/** A signature is checked again after that long: the notice that its key was taken back may have been lost. */
+const signatureMs = 60_000
+
 /** Forgotten after that long: its notice was lost, or came before it was asked for. */
 const lagExpiresMs = 10_000
 
@@ -76,8 +79,11 @@ export function verifier(o: VerifierOptions): Verifier {
 
   function get(key: string): Verified | null {
     const found = cached.get(key)
-    if (found === null) misses++
-    else hits++
+    if (found === null || (found.proof && now() - found.beganAt > signatureMs)) {
+      misses++
+      return null
+    }
+    hits++
     return found
   }
 
@@ -85,8 +91,8 @@ export function verifier(o: VerifierOptions): Verifier {
     const epoch = seen.epoch(known.id)
     if (epoch === Infinity) return 'ended'
     if (epoch > known.epoch) return 'stale'
-    if (!seen.fresh() || beganAt < Math.max(seen.unbrokenSince, checkedSince)) return 'unsure'
-    cached.set(key, { known: { ...known, data: proof ? known.data : null }, proof })
+    if (!seen.fresh() || beganAt < Math.max(seen.remembersSince, checkedSince)) return 'unsure'
+    cached.set(key, { known: { ...known, data: proof ? known.data : null }, proof, beganAt })
     return 'good'
   }
 

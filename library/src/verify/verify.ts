@@ -9,6 +9,12 @@ export interface Verified {
   readonly proof: boolean
 }
 
+/** One that was cached. */
+export interface Cached extends Verified {
+  /** Elapsed time at which it was looked up. */
+  readonly beganAt: number
+}
+
 /** `ended`: denied for good. `stale`: its epoch is older than is known. `unsure`: the view can't tell, too old or with a gap since. */
 export type Judgement = 'good' | 'ended' | 'stale' | 'unsure'
 

@@ -32,6 +32,8 @@ export interface View {
 /** A reader that has heard nothing for so many times the bound begins anew: whatever it waits for may never come. */
 const silences = 5
 const longestPauseMs = 1_000
+/** Whatever the bound on endings: so long after a notice a look-up may still find what it ended, and has to be told. */
+const rememberedMs = 10_000
 
 export function view(o: ViewOptions): View {
   const { feed, now } = o
@@ -48,11 +50,13 @@ export function view(o: ViewOptions): View {
     const before = epochs.get(id)
     if (before !== undefined && before.epoch >= epoch) return
     epochs.delete(id)
-    epochs.set(owned(id), { epoch, at: now() })
-    if (epochs.size <= o.maxEndings) return
-    const [oldest, { at }] = epochs.entries().next().value!
-    epochs.delete(oldest)
-    forgotUntil = at
+    const at = now()
+    epochs.set(owned(id), { epoch, at })
+    for (const [oldest, noted] of epochs) {
+      if (epochs.size <= o.maxEndings || at - noted.at <= rememberedMs) return
+      epochs.delete(oldest)
+      forgotUntil = noted.at
+    }
   }
 
   function note(notice: Notice): void {
@@ -62,11 +66,13 @@ export function view(o: ViewOptions): View {
   }
 
   function take(step: FeedStep): void {
-    for (const notice of step.notices) note(notice)
+    for (const notice of step.notices) if (isKnown(notice)) note(notice)
+    // What a newer release says and we don't understand may have been an ending.
+    const gap = step.gap || !step.notices.every(isKnown)
     heardAt = now()
     // Look-ups that begin from here on miss nothing: what is published after they began is in a later step.
-    if (step.gap || unbrokenSince === Infinity) unbrokenSince = heardAt
-    if (step.gap) o.onGap()
+    if (gap || unbrokenSince === Infinity) unbrokenSince = heardAt
+    if (gap) o.onGap()
     if (step.asOf > asOf) asOf = step.asOf
     if (isDown) o.changed(null)
     isDown = false
@@ -120,6 +126,11 @@ export function view(o: ViewOptions): View {
     },
     close: () => closing.abort(),
   }
+}
+
+function isKnown(notice: Notice): boolean {
+  const { kind } = notice
+  return kind === 'ended' ? Array.isArray(notice.ids) : kind === 'changed' || kind === 'keys'
 }
 
 function pause(ms: number): Promise<void> {

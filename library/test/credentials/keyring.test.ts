@@ -353,10 +353,12 @@ test('onChange is called after a write, by who wrote, and waited for', async () 
   await a.maintain()
   assert.deepEqual(heard, ['a'])
   await b.maintain()
-  await b.retire('nobody')
   assert.deepEqual(heard, ['a'])
   await b.rotate()
   assert.deepEqual(heard, ['a', 'b'])
+  // It may be a second try of one that was done, and of which others did not hear.
+  await b.retire('nobody')
+  assert.deepEqual(heard, ['a', 'b', 'b'])
 })
 
 type Act = (keys: Keyring) => Promise<unknown>

@@ -65,11 +65,21 @@ it('a step is as of before the poll was sent, by the age that the service says, 
   )
 })
 
+it('an answer of a service that has not read everything yet is complete as of no instant', async () => {
+  const closing = new AbortController()
+  answers.push({ notices: [], cursor: 'c', gap: false, ageMs: null })
+  for await (const { asOf } of follow(undefined, closing.signal)) {
+    assert.equal(asOf, -Infinity)
+    closing.abort()
+  }
+})
+
 it('an answer that is no step, and none in time, end the iteration with an error; closing ends it without', async () => {
   const signal = new AbortController()
   for (const answer of [
     {},
     { notices: [], cursor: 'c', gap: false, ageMs: -1 },
+    { notices: [], cursor: 'c', gap: false, ageMs: '1' },
     { notices: [], cursor: 'c', gap: false },
   ]) {
     answers.push(answer)

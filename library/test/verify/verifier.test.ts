@@ -253,7 +253,7 @@ describe('an ending', () => {
     await assert.rejects(b.sessions.endUser('ada'), StoreUnavailableError)
     assert.equal((await b.sessions.open(token)).userId, 'ada')
     w.log.gate = null
-    while (a.calls.includes('delete') === false) await settled()
+    while (!a.calls.includes('delete')) await settled()
     assert.deepEqual(w.log.notices[0], { kind: 'ended', ids: [session.id], reason: 'ended' })
     assert.equal(await w.store.get(session.id!), null)
   })
@@ -444,15 +444,52 @@ describe('the feed', () => {
 })
 
 describe('remembered endings', () => {
-  test('are bounded: the latest are kept', async () => {
+  test('are bounded: the latest are kept, and those of the last ten seconds', async () => {
     const a = await w.process({ cache: { maxEndings: 3 } })
-    const ids = []
-    for (let i = 0; i < 5; i++) {
+    const end = async () => {
       const { session } = await a.sessions.start('ada')
-      ids.push(session.id!)
       await a.sessions.end(session.id!)
     }
+    for (let i = 0; i < 5; i++) await end()
+    assert.equal(a.sessions.status()!.endings, 5)
+    w.clock.advance('10001ms')
+    await end()
     assert.equal(a.sessions.status()!.endings, 3)
+  })
+
+  test('are known to a look-up that was under way when it ended, however many came after', async () => {
+    const slow = gate()
+    let hold = false
+    const b = await w.process({ cache: { maxEndings: 1 } }, (store) =>
+      around(store, async (call, run) => {
+        const found = await run()
+        if (call === 'get' && hold) await slow.promise
+        return found
+      }),
+    )
+    const a = await w.process()
+    const [ada, eve] = [await a.sessions.start('ada'), await a.sessions.start('eve')]
+    hold = true
+    const opening = b.sessions.open(ada.token)
+    await settled()
+    await a.sessions.end(ada.session.id!)
+    await a.sessions.end(eve.session.id!)
+    await b.read()
+    slow.open()
+    assert.equal((await opening).refused, 'ended')
+  })
+})
+
+describe('a notice of a kind that is not known', () => {
+  test('may be an ending: what is cached is forgotten, and following goes on', async () => {
+    const a = await w.process()
+    const { token } = await a.sessions.start('ada')
+    await a.sessions.open(token)
+    await a.read({ notices: [{ kind: 'of another release' } as never] })
+    a.calls.length = 0
+    assert.equal((await a.sessions.open(token)).userId, 'ada')
+    assert.deepEqual(a.calls, ['get'])
+    assert.equal(a.sessions.status()!.fresh, true)
   })
 })
 
@@ -470,6 +507,27 @@ describe('watching', () => {
     await b.read()
     await b.read()
     assert.deepEqual(heard, ['kept'])
+  })
+
+  test('a callback that throws keeps nobody else from hearing, and changes nothing', async () => {
+    for (const feed of [true, false]) {
+      const a = await w.process(feed ? {} : { feed: undefined })
+      const { session } = await a.sessions.start('ada')
+      let heard = 0
+      a.sessions.watch(session, () => {
+        throw new Error('a callback that throws on purpose')
+      })
+      a.sessions.watch(session, async () => {
+        heard++
+        throw new Error('a callback that rejects on purpose')
+      })
+      assert.equal(await a.sessions.end(session.id!), true)
+      assert.equal(heard, 1)
+      assert.deepEqual(
+        a.events.filter(({ type }) => type === 'feed-down'),
+        [],
+      )
+    }
   })
 
   test('begun after the ending was seen hears of it too', async () => {

@@ -1,6 +1,6 @@
 // `holdfast clients`: who may call the service, and what they may do.
 import { parseArgs } from 'node:util'
-import { adminId, clientCacheMs, clientId, clientRegistry, type ClientRegistry } from '../clients.ts'
+import { adminId, clientCacheMs, clientId, clientRegistry, tokensClient, type ClientRegistry } from '../clients.ts'
 import { openShared } from './open.ts'
 import { permissions, whyNoPermission } from '../permissions.ts'
 import { StartError } from '../start-error.ts'
@@ -78,6 +78,7 @@ async function withRegistry(
 function checkedId(id: string | undefined): string {
   if (id === undefined) throw new UsageError("the client's id is missing")
   if (!clientId.test(id)) throw new UsageError(`'${id}' is no client id; use up to 64 letters, digits, '_', '.' or '-'`)
+  if (id === tokensClient) throw new UsageError(`'${id}' is what tokens say that no client began; take another id`)
   if (id === adminId)
     throw new UsageError(
       `the client '${adminId}' is always there; its secret comes from HOLDFAST_ADMIN_SECRET or the data folder`,

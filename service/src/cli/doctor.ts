@@ -1,12 +1,14 @@
 // `holdfast doctor`: what is wrong with this installation, and what to do about each finding.
 import { statSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { adminSecretFile, secretFile } from '../data-folder.ts'
+import { ConfigError } from 'holdfast'
+import { adminSecretFile, keptKeySecret, secretFile } from '../data-folder.ts'
 import { openEngine, openFeed, type Engine, type Finding } from '../engines/engine.ts'
 import { checkFormat, format, readFormat } from '../format.ts'
 import { oldestNode, runsOn } from '../node-version.ts'
 import { readSettings, type Settings } from '../settings.ts'
 import { StartError } from '../start-error.ts'
+import { openKeyring, wrongSecret } from '../tokens.ts'
 import { print, type Command } from './command.ts'
 
 export const doctor: Command = {
@@ -105,6 +107,7 @@ async function store(settings: Settings): Promise<readonly Finding[]> {
       await storeFormat(engine),
       ...(await engine.inspect()),
       await feed(settings, engine),
+      ...(await signingKeys(settings, engine)),
     ]
   } catch (error) {
     return [
@@ -153,6 +156,21 @@ async function feed({ feed: url, store: { kind } }: Settings, engine: Engine): P
   } catch (error) {
     if (error instanceof StartError) return wrong('feed', ...splitAdvice(error.message))
     return wrong('feed', `${where} fails: ${(error as Error).message}`, 'see that it runs, then ask again')
+  }
+}
+
+/** Whether the secret opens those in the store. Nothing is written; without a secret there are none yet. */
+async function signingKeys(settings: Settings, engine: Engine): Promise<readonly Finding[]> {
+  const secret = keptKeySecret(settings)
+  if (secret === null) return []
+  try {
+    const keys = await openKeyring(secret, engine, engine.feed, () => {}).list()
+    return [
+      right('signing keys', keys.length === 0 ? 'are made when the service starts' : `${keys.length} in the store`),
+    ]
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    return [wrong('signing keys', ...splitAdvice(wrongSecret(error).message))]
   }
 }
 

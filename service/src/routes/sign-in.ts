@@ -38,7 +38,7 @@ export function signInRoutes(app: App, { sessions, limits, signed }: Service): v
       const session = await sessions.get(replaces)
       if (session === null) throw noSession()
       const { roles, claims, amr, acr, remember, carry } = body
-      const tokens = await session.signIn(userId!, { roles, claims, amr, acr, remember, carry })
+      const tokens = await session.signIn(userId!, { roles, claims, amr, acr, remember, carry, client: client.id })
       return reply.code(201).send(started(session, tokens))
     },
   )
