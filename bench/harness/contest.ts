@@ -6,7 +6,7 @@ import { launch, type Contestant } from './processes.ts'
 import { benchRedis, type BenchRedis } from './redis.ts'
 import { heading, median, provenance, publish, round, save, shuffled, table } from './report.ts'
 import { sessionCount, startSessions, type Headers } from './start.ts'
-import { connections, load, type Request } from './wrk.ts'
+import { connections as usualConnections, load, type Request } from './wrk.ts'
 
 export interface Contender {
   readonly name: string
@@ -41,6 +41,7 @@ interface Result extends Contender {
 }
 
 interface Lengths {
+  readonly connections: number
   readonly rounds: number
   readonly seconds: number
   readonly warmup: number
@@ -50,7 +51,12 @@ interface Lengths {
  * Measures the contenders answering `question`, as the command line says: `--rounds 5 --seconds 4 --warmup 2 --only <part of a
  * name> --write`. The results go to `bench/results/<name>.json`, and with `--write` between the markers of that name.
  */
-export async function contest(name: string, question: Question, contenders: readonly Contender[]): Promise<void> {
+export async function contest(
+  name: string,
+  question: Question,
+  contenders: readonly Contender[],
+  connections = usualConnections,
+): Promise<void> {
   const { values } = parseArgs({
     options: {
       rounds: { type: 'string', default: '5' },
@@ -64,6 +70,7 @@ export async function contest(name: string, question: Question, contenders: read
     rounds: Number(values.rounds),
     seconds: Number(values.seconds),
     warmup: Number(values.warmup),
+    connections,
   }
   requireLoadTools()
   const chosen = choose(contenders, values.only)
@@ -74,7 +81,7 @@ export async function contest(name: string, question: Question, contenders: read
   try {
     const measured = await measure(chosen, question, o, redis)
     const results = chosen.map((contender) => summary(contender, measured))
-    const about = { ...heading(redis.version), options: { ...o, connections, sessions: sessionCount } }
+    const about = { ...heading(redis.version), options: { ...o, sessions: sessionCount } }
     const text = `${markdown(results)}\n\n${provenance(about)}; ${o.rounds} rounds.`
     console.log(`\n${text}`)
     if (values.only.length === 0) save(name, { ...about, results })
@@ -131,10 +138,15 @@ async function measureOne(
   if (kind === 'holdfast' || kind === 'peer') await checkAnswers(name, question, server, sessions)
   const requests = sessions.map((headers): Request => ({ method: 'GET', path: '/', headers }))
 
-  await load(server.port, requests, { seconds: o.warmup })
+  await load(server.port, requests, { seconds: o.warmup, connections: o.connections })
   const commandsBefore = await redis.commands()
   const cpuBefore = await server.cpu()
-  const { requests: count, seconds, p50Ms, p99Ms } = await load(server.port, requests, { seconds: o.seconds })
+  const {
+    requests: count,
+    seconds,
+    p50Ms,
+    p99Ms,
+  } = await load(server.port, requests, { seconds: o.seconds, connections: o.connections })
   const cpuAfter = await server.cpu()
   const userUs = cpuAfter.user - cpuBefore.user
   const cpuUs = userUs + cpuAfter.system - cpuBefore.system

@@ -29,7 +29,7 @@ export const connections = 32
 export async function load(
   port: number,
   requests: readonly Request[],
-  o: { seconds: number; once?: boolean },
+  o: { seconds: number; once?: boolean; connections?: number },
 ): Promise<Load> {
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-wrk-'))
   try {
@@ -37,7 +37,7 @@ export async function load(
     const file = join(folder, 'requests')
     writeFileSync(script, lua)
     writeFileSync(file, requests.map((request) => frame(raw(request))).join(''))
-    const wrk = ['wrk', '-t1', `-c${connections}`, `-d${o.seconds}s`, '--timeout', '10s', '-s', script]
+    const wrk = ['wrk', '-t1', `-c${o.connections ?? connections}`, `-d${o.seconds}s`, '--timeout', '10s', '-s', script]
     const output = await run('taskset', [
       '-c',
       loadCore,

@@ -4,7 +4,7 @@ import type { KnownSession, Tokens } from './credentials/credentials.ts'
 import { describe, parseUserAgent, type Device } from './device.ts'
 import { AccessError, CredentialError, DataError, SessionGoneError } from './errors.ts'
 import type { RefusedReason, SessionEvent } from './events.ts'
-import { checkUserId, decodeIdentity, nobody, type Identity } from './identity.ts'
+import { checkUserId, decodeIdentity, frozen, nobody, type Identity } from './identity.ts'
 import { milliseconds, type Duration } from './internal/duration.ts'
 import type { Grants } from './roles.ts'
 import type { Requirement, Session, SignInOptions } from './session.ts'
@@ -105,7 +105,9 @@ export class HeldSession<Data> implements Session<Data> {
   /** Decoded when first asked for: most requests want the user's id alone. */
   get #who(): Identity | null {
     if (this.#record === null) return null
-    this.#identity ??= decodeIdentity(this.#record.identity)
+    const { identity, shared } = this.#record
+    if (shared === undefined) this.#identity ??= decodeIdentity(identity)
+    else this.#identity = shared.who ??= frozen(decodeIdentity(identity))
     return this.#identity
   }
 

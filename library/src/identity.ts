@@ -72,6 +72,15 @@ export function decodeIdentity(identity: string): Identity {
   }
 }
 
+/** So that no request changes what others see. */
+export function frozen<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value)
+    for (const part of Object.values(value)) frozen(part)
+  }
+  return value
+}
+
 /** Whether the longer limits of `remember` hold for this record. */
 export function remembered({ identity }: Pick<SessionRecord, 'identity'>): boolean {
   return decodeIdentity(identity).remembered

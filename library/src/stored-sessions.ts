@@ -232,7 +232,9 @@ export function storedSessions<S extends Schemas>(
         const records = await store.listByUser(userId)
         const written = await Promise.all(
           records.map(async (record) => {
-            const renewed = await life.change(record, withRoles(roles)).catch(unlessGone)
+            // A second try of a change that was made, perhaps late, must not make everybody's tokens stale once more.
+            const isDone = hasRoles(record, roles)
+            const renewed = isDone ? record : await life.change(record, withRoles(roles)).catch(unlessGone)
             if (renewed !== null) await ends.changed(renewed.id, renewed.epoch)
             return renewed
           }),
@@ -263,6 +265,11 @@ function kindNamed(kinds: readonly Credentials[], name: Credentials['kind'] | un
   const found = name === undefined ? kinds[0] : kinds.find(({ kind }) => kind === name)
   if (found === undefined) throw new ConfigError(`credential: '${name}' is not among the kinds in 'credentials'`)
   return found
+}
+
+function hasRoles({ identity }: SessionRecord, roles: readonly string[]): boolean {
+  const has = decodeIdentity(identity).roles
+  return has.length === roles.length && has.every((role, i) => role === roles[i])
 }
 
 function withRoles(roles: readonly string[]): (current: SessionRecord) => Promise<Change> {

@@ -117,6 +117,15 @@ describe('a session by signed token', () => {
     assert.deepEqual((await sessions.open(tokens!.token)).roles, ['guest'])
   })
 
+  test('stays good when its roles are set to what they are', async () => {
+    const { sessions } = system()
+    const { token } = await sessions.start('ada', { roles: ['clerk', 'guest'] })
+    assert.equal(await sessions.setRoles('ada', ['clerk', 'guest']), 1)
+    assert.equal((await sessions.open(token)).refused, null)
+    await sessions.setRoles('ada', ['guest', 'clerk'])
+    assert.equal((await sessions.open(token)).refused, 'stale')
+  })
+
   test('lives beside opaque ones, each as it was started', async () => {
     const { sessions } = system({ credentials: [opaqueCredentials(), credentials] })
     const opaque = await sessions.start('ada')

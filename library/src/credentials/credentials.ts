@@ -1,9 +1,14 @@
 // What a kind of credential is: what the client holds, what the store keeps of it, and what it proves by itself.
 import type { RefusedReason } from '../events.ts'
+import type { Identity } from '../identity.ts'
 import type { SessionRecord } from '../store.ts'
 
 /** A session as it is known without having been read whole: `data` is `null` where it was not read. */
-export type KnownSession = Omit<SessionRecord, 'data'> & { readonly data: string | null }
+export type KnownSession = Omit<SessionRecord, 'data'> & {
+  readonly data: string | null
+  /** Where requests share it: its identity, decoded by the first of them that asked. */
+  readonly shared?: { who: Identity | null } | undefined
+}
 
 /** What a client gets. Secret. */
 export interface Tokens {

@@ -119,7 +119,7 @@ export function cache({ maxEntries, maxBytes }: CacheLimits): Cache {
       for (const entry of chain(id)) {
         // What a proof says holds until it expires: it is not the store's state.
         if (!entry.verified.proof && entry.verified.known.version <= record.version) {
-          entry.verified = { ...entry.verified, known: { ...record, data: null } }
+          entry.verified = { ...entry.verified, known: { ...record, data: null, shared: { who: null } } }
         }
       }
     },

@@ -92,7 +92,7 @@ export function verifier(o: VerifierOptions): Verifier {
     if (epoch === Infinity) return 'ended'
     if (epoch > known.epoch) return 'stale'
     if (!seen.fresh() || beganAt < Math.max(seen.remembersSince, checkedSince)) return 'unsure'
-    cached.set(key, { known: { ...known, data: proof ? known.data : null }, proof, beganAt })
+    cached.set(key, { known: { ...known, data: proof ? known.data : null, shared: { who: null } }, proof, beganAt })
     return 'good'
   }
 

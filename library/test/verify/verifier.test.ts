@@ -30,6 +30,17 @@ describe('what is cached', () => {
     assert.deepEqual(a.calls, ['get'])
   })
 
+  test('what one request does to roles and claims, the next does not see', async () => {
+    const a = await w.process()
+    const { token } = await a.sessions.start('ada', { roles: ['guest'], claims: { shop: { id: 7 } } })
+    await a.sessions.open(token)
+    const one = await a.sessions.open(token)
+    assert.throws(() => (one.roles as string[]).push('admin'), TypeError)
+    assert.throws(() => Object.assign(one.claims['shop'] as object, { id: 8 }), TypeError)
+    const two = await a.sessions.open(token)
+    assert.deepEqual([two.roles, two.claims], [['guest'], { shop: { id: 7 } }])
+  })
+
   test('the whole credential is the key: another secret for the same id is refused', async () => {
     const a = await w.process()
     const { token } = await a.sessions.start('ada')
