@@ -70,7 +70,7 @@ export interface CacheOptions {
   readonly maxEntries?: number | undefined
   /** About how much they may take. Default 67,108,864. */
   readonly maxBytes?: number | undefined
-  /** Endings and changes to remember, the latest; all of the last 10 s in any case. Each takes about 150 bytes. Default 100,000. */
+  /** Endings and changes to remember, the latest; all of the last 10 s in any case. Each takes about 180 bytes. Default 100,000. */
   readonly maxEndings?: number | undefined
 }
 
