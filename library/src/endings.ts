@@ -4,6 +4,7 @@ import type { EndReason } from './events.ts'
 import type { Feed, Notice } from './feed.ts'
 import { breaker } from './internal/breaker.ts'
 import { guardedCall } from './internal/guarded-call.ts'
+import { sleep, unref } from './internal/timers.ts'
 import type { Store } from './store.ts'
 
 export interface EndingsOptions {
@@ -107,10 +108,7 @@ export function endings(o: EndingsOptions): Endings {
     recent = stillRecent()
     if (repeating === null && recent.length > 0) {
       const wait = Math.max(0, repeatedAt + repeatEveryMs - elapsed())
-      repeating = setTimeout(() => {
-        void repeatAll().finally(() => (repeating = null))
-      }, wait)
-      ;(repeating as { unref?: () => void }).unref?.()
+      repeating = unref(setTimeout(() => void repeatAll().finally(() => (repeating = null)), wait))
     }
     return recent.reduce((count, { ids }) => count + ids.length, 0)
   }
@@ -148,10 +146,4 @@ export function endings(o: EndingsOptions): Endings {
       if (repeating !== null) clearTimeout(repeating)
     },
   }
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms)
-  })
 }

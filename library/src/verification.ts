@@ -2,6 +2,7 @@
 import type { Credentials, KnownSession, Presented } from './credentials/credentials.ts'
 import { StoreUnavailableError } from './errors.ts'
 import type { RefusedReason, SessionEvent } from './events.ts'
+import { sleep } from './internal/timers.ts'
 import type { Verified, Verifier } from './verify/verify.ts'
 
 /**
@@ -131,7 +132,7 @@ export function verification(o: VerificationOptions): Verify {
         continue
       }
       if (outcome.proof || look > pausesMs.length) return { refused: 'stale', id }
-      await pause(pausesMs[look - 1]!)
+      await sleep(pausesMs[look - 1]!)
     }
   }
 
@@ -142,10 +143,4 @@ export function verification(o: VerificationOptions): Verify {
     if (found instanceof Promise) return found.then((late) => stillAlive(late, at) ?? anew(token, verifier))
     return stillAlive(found, at) ?? anew(token, verifier)
   }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms)
-  })
 }

@@ -1,5 +1,6 @@
 // Who holds something open for a session, such as a socket, hears of its end.
 import { harmless } from './internal/harmless.ts'
+import { unref } from './internal/timers.ts'
 import type { SessionRecord } from './store.ts'
 import type { Verifier } from './verify/verify.ts'
 
@@ -59,8 +60,7 @@ export function watching({ verifier, everyMs, now, read }: WatchingOptions): Wat
 
   function plan(): void {
     if (timer !== null || all.size === 0) return
-    timer = setTimeout(() => void checkAll(), everyMs)
-    ;(timer as { unref?: () => void }).unref?.()
+    timer = unref(setTimeout(() => void checkAll(), everyMs))
   }
 
   return {

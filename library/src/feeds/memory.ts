@@ -1,6 +1,7 @@
 // A feed in memory: for one process, in which several `Sessions` may share it.
 import type { Cursor, Feed, FeedStep, Notice } from '../feed.ts'
 import { milliseconds, type Duration } from '../internal/duration.ts'
+import { unref } from '../internal/timers.ts'
 
 export interface MemoryFeedOptions {
   /** How long a notice is kept for readers that are away; after that they find a gap. Default `'1h'`. */
@@ -57,9 +58,7 @@ export function memoryFeed(o: MemoryFeedOptions = {}): Feed {
         clearTimeout(timer)
         resolve()
       }
-      const timer = setTimeout(settle, stepEveryMs)
-      // On Node a timer keeps the process alive unless told otherwise; elsewhere it is a number.
-      ;(timer as { unref?: () => void }).unref?.()
+      const timer = unref(setTimeout(settle, stepEveryMs))
       waiting.add(settle)
       signal.addEventListener('abort', settle)
     })

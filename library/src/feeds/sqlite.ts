@@ -3,6 +3,7 @@ import { base64url } from '#crypto'
 import type { DatabaseSync } from 'node:sqlite'
 import type { Feed, FeedStep, Notice } from '../feed.ts'
 import { milliseconds, type Duration } from '../internal/duration.ts'
+import { sleep, unref } from '../internal/timers.ts'
 
 export interface SqliteFeedOptions {
   /** How long notices are kept for readers that are away; after that they find a gap. Default `'1h'`. */
@@ -120,8 +121,7 @@ export function sqliteFeed(database: DatabaseSync, o: SqliteFeedOptions = {}): F
         signal.removeEventListener('abort', wake)
         resolve()
       }
-      const timer = setTimeout(wake, pollMs)
-      ;(timer as { unref?: () => void }).unref?.()
+      const timer = unref(setTimeout(wake, pollMs))
       waiting.add(wake)
       signal.addEventListener('abort', wake)
       if (signal.aborted) wake()
@@ -144,10 +144,4 @@ async function patiently<T>(signal: AbortSignal | undefined, work: () => T): Pro
 /** SQLITE_BUSY, with any extended code. */
 function isBusy(error: unknown): boolean {
   return error instanceof Error && 'errcode' in error && (Number(error.errcode) & 0xff) === 5
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms)
-  })
 }

@@ -1,5 +1,7 @@
 // One deadline for many calls, kept by one coarse shared timer: a timer or signal per call would cost more than the call.
 
+import { unref } from './timers.ts'
+
 /** Runs a call and rejects with `DeadlineExceeded` when it has not settled in time. */
 export type Deadline = <T>(call: (signal: AbortSignal) => Promise<T>) => Promise<T>
 
@@ -80,10 +82,4 @@ function leave(calls: Call[], { at }: Call): void {
   if (at === calls.length) return
   calls[at] = last
   last.at = at
-}
-
-/** On Node a timer keeps the process alive unless told otherwise; elsewhere it is a number. */
-function unref<T>(timer: T): T {
-  ;(timer as { unref?: () => void }).unref?.()
-  return timer
 }

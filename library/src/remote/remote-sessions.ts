@@ -8,6 +8,7 @@ import { HeldSession, type Reply, type SessionContext } from '../held-session.ts
 import { checkUserId } from '../identity.ts'
 import { elapsedClock } from '../internal/elapsed.ts'
 import { harmless } from '../internal/harmless.ts'
+import { unref } from '../internal/timers.ts'
 import { checkShared } from '../options.ts'
 import { grants } from '../roles.ts'
 import type { Session } from '../session.ts'
@@ -144,8 +145,7 @@ export function remoteSessions<S extends Schemas>(
       verifier.renew(id, known)
       return known
     } finally {
-      const timer = setTimeout(() => touching.delete(id), touchEveryMs)
-      ;(timer as { unref?: () => void }).unref?.()
+      unref(setTimeout(() => touching.delete(id), touchEveryMs))
     }
   }
 

@@ -1,6 +1,7 @@
 // The view of endings and changes that a process has by following a feed, and as of when it is complete.
 import type { Feed, FeedStep, Notice } from '../feed.ts'
 import { owned } from '../internal/owned.ts'
+import { unref } from '../internal/timers.ts'
 
 export interface ViewOptions {
   readonly feed: Pick<Feed, 'follow'>
@@ -137,10 +138,4 @@ function pause(ms: number): Promise<void> {
   return new Promise((resolve) => {
     unref(setTimeout(resolve, ms / 2 + (Math.random() * ms) / 2))
   })
-}
-
-/** On Node a timer keeps the process alive unless told otherwise; elsewhere it is a number. */
-function unref<T>(timer: T): T {
-  ;(timer as { unref?: () => void }).unref?.()
-  return timer
 }
