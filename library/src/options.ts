@@ -74,27 +74,28 @@ export interface CacheOptions {
   readonly maxEndings?: number | undefined
 }
 
+type Bounds = { readonly [Bound in keyof CacheOptions]-?: number }
+
 /** What `createSessions` puts in where nothing is said. */
 export interface Parts {
   readonly transport: Transport | readonly Transport[]
   readonly credentials: Credentials | readonly Credentials[]
-  readonly verifier: (o: {
-    feed: Pick<Feed, 'follow'>
-    maxStalenessMs: number
-    maxEntries: number
-    maxBytes: number
-    maxEndings: number
-    now: () => number
-    changed: (cause: unknown) => void
-    gap: () => void
-    keysChanged: () => Promise<unknown>
-  }) => Verifier
+  readonly verifier: (
+    o: Bounds & {
+      feed: Pick<Feed, 'follow'>
+      maxStalenessMs: number
+      now: () => number
+      changed: (cause: unknown) => void
+      gap: () => void
+      keysChanged: () => Promise<unknown>
+    },
+  ) => Verifier
 }
 
 /** What every kind of `Sessions` can be told, checked; in ms. Throws `ConfigError`, naming the option. */
 export function checkShared(
   o: Pick<SessionsOptions<Schemas>, 'deadline' | 'maxStaleness' | 'whenStale' | 'cache'> & Pick<Parts, 'transport'>,
-): { readonly deadlineMs: number; readonly maxStalenessMs: number } {
+): { readonly deadlineMs: number; readonly maxStalenessMs: number; readonly cache: Bounds } {
   const deadlineMs = milliseconds('deadline', o.deadline ?? '500ms')
   if (deadlineMs > 60_000) throw new ConfigError('deadline: at most 60s; requests wait for it')
   const maxStalenessMs = milliseconds('maxStaleness', o.maxStaleness ?? '1s')
@@ -106,7 +107,8 @@ export function checkShared(
     if (bound !== undefined && !(bound >= 0)) throw new ConfigError(`cache.${name}: expected a number, 0 or more`)
   }
   if (Array.isArray(o.transport) && o.transport.length === 0) throw new ConfigError('transport: expected at least one')
-  return { deadlineMs, maxStalenessMs }
+  const { maxEntries = 100_000, maxBytes = 67_108_864, maxEndings = 100_000 } = o.cache ?? {}
+  return { deadlineMs, maxStalenessMs, cache: { maxEntries, maxBytes, maxEndings } }
 }
 
 /** Throws `ConfigError`, naming the option. */

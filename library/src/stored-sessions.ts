@@ -37,7 +37,7 @@ export function storedSessions<S extends Schemas>(
   const emit = harmless('onEvent', o.onEvent)
   const storeless = o.store === undefined
 
-  const { deadlineMs, maxStalenessMs } = checkShared(o)
+  const { deadlineMs, maxStalenessMs, cache } = checkShared(o)
   const asked = guarded(o.store ?? noStore, {
     deadlineMs,
     now,
@@ -61,9 +61,7 @@ export function storedSessions<S extends Schemas>(
       : o.verifier({
           feed,
           maxStalenessMs,
-          maxEntries: o.cache?.maxEntries ?? 100_000,
-          maxBytes: o.cache?.maxBytes ?? 67_108_864,
-          maxEndings: o.cache?.maxEndings ?? 100_000,
+          ...cache,
           now: elapsed,
           changed: (cause) => emit(cause === null ? { type: 'feed-up' } : { type: 'feed-down', cause }),
           gap: () => emit({ type: 'feed-gap', republished: ends.repeat() }),

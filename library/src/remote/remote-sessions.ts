@@ -35,7 +35,7 @@ export function remoteSessions<S extends Schemas>(
 ): Sessions<DataOf<S>> {
   type Data = DataOf<S>
   const { url, authorization } = checkConnection(o)
-  const { deadlineMs, maxStalenessMs } = checkShared(o)
+  const { deadlineMs, maxStalenessMs, cache } = checkShared(o)
   const { now = Date.now, elapsed = elapsedClock(), fetch = globalThis.fetch } = o
   const arriving = arrivals([o.transport].flat(), o.trustedOrigins ?? [])
   const emit = harmless('onEvent', o.onEvent)
@@ -60,9 +60,7 @@ export function remoteSessions<S extends Schemas>(
   const verifier = o.verifier({
     feed: remoteFeed(service),
     maxStalenessMs,
-    maxEntries: o.cache?.maxEntries ?? 100_000,
-    maxBytes: o.cache?.maxBytes ?? 67_108_864,
-    maxEndings: o.cache?.maxEndings ?? 100_000,
+    ...cache,
     now: elapsed,
     changed: (cause) => emit(cause === null ? { type: 'feed-up' } : { type: 'feed-down', cause }),
     // The service announces endings again that may have been lost.
