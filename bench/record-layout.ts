@@ -6,7 +6,7 @@ import { cpus } from 'node:os'
 import type { SessionRecord } from 'holdfast'
 import { redisStore } from 'holdfast/stores/redis'
 import { createClient } from 'redis'
-import { startRedis } from '../scripts/servers.ts'
+import { startRedis } from '../scripts/servers/redis.ts'
 
 const sample = 100_000
 const fullSize = Number(process.argv[2] ?? 1_000_000)

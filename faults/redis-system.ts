@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createClient } from 'redis'
-import { startRedis, startRedisSentinel, type Server } from '../scripts/servers.ts'
+import { startRedis, startRedisSentinel } from '../scripts/servers/redis.ts'
+import type { Server } from '../scripts/servers/server.ts'
 
 export interface RedisSystem {
   readonly kind: 'redis' | 'sentinel'

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { freePort } from '../scripts/servers.ts'
+import { freePort } from '../scripts/servers/server.ts'
 import type { Bug } from './bugs.ts'
 import { boundMs } from './node-sessions.ts'
 import type { KnownToken, NodeConfig, Reach } from './node-protocol.ts'

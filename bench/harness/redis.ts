@@ -1,6 +1,6 @@
 // The Redis of a measurement: empty, on the core of the load, and able to say how many commands it was sent.
 import { createClient } from 'redis'
-import { startRedis } from '../../scripts/servers.ts'
+import { startRedis } from '../../scripts/servers/redis.ts'
 import { withoutTimeout } from './contender.ts'
 import { loadCore, pin } from './machine.ts'
 

@@ -387,7 +387,7 @@ test('what the table allows is let through', () => {
     'library/src/adapters/express.ts': `${opening}import type { Request } from 'express'\nimport type {\n  Sessions,\n} from '../sessions.ts'`,
     'library/src/internal/crypto.node.ts': `${opening}import { hash } from 'node:crypto'\nexport const base64url = 1`,
     'library/src/stores/redis.ts': `${opening}/**\n * import('redis') is up to you.\n */\nimport type { Store } from '../store.ts'`,
-    'library/test/stores/redis.test.ts': `import { redisStore } from 'holdfast/stores/redis'\nimport { startRedis } from '../../../scripts/servers.ts'\ntestStore(test, redisStore)`,
+    'library/test/stores/redis.test.ts': `import { redisStore } from 'holdfast/stores/redis'\nimport { startRedis } from '../../../scripts/servers/redis.ts'\ntestStore(test, redisStore)`,
     'service/src/app.ts': `import { createSessions } from 'holdfast'\nimport { routes } from './routes.ts'`,
   }
   assert.deepEqual(violations(allowed), [])

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
-import { startRedis } from '../../scripts/servers.ts'
+import { startRedis } from '../../scripts/servers/redis.ts'
 import {
   createSessions,
   LimitError,

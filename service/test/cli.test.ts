@@ -4,7 +4,7 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { startRedis } from '../../scripts/servers.ts'
+import { startRedis } from '../../scripts/servers/redis.ts'
 import { clients } from '../src/cli/clients.ts'
 import { UsageError } from '../src/cli/command.ts'
 import { keys } from '../src/cli/keys.ts'

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { createClient } from 'redis'
-import { startRedis, startRedisCluster, startRedisSentinel } from '../../scripts/servers.ts'
+import { startRedis, startRedisCluster, startRedisSentinel } from '../../scripts/servers/redis.ts'
 import { adminSecret, keepSecret, holdfast, serve, until, type Answer, type ServedProcess } from './service.ts'
 
 /** Several deadlines of 500 ms, and a machine that is busy. */

@@ -1,7 +1,8 @@
 // Several services on one store are one service.
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { startPostgres, startRedis } from '../../scripts/servers.ts'
+import { startPostgres } from '../../scripts/servers/postgres.ts'
+import { startRedis } from '../../scripts/servers/redis.ts'
 import { adminSecret, engines, holdfast, issuer, keySecret, serviceOn, until, type TestService } from './service.ts'
 
 /** HOLDFAST_MAX_STALENESS, unset. */

@@ -7,7 +7,7 @@ import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
-import { startRedis } from '../../scripts/servers.ts'
+import { startRedis } from '../../scripts/servers/redis.ts'
 import { adminSecret, basic, serve, until, type ServedProcess } from './service.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'holdfast-stop-'))

@@ -5,7 +5,8 @@ import type { Feed, FeedStep } from 'holdfast'
 import { postgresFeed, postgresFeedSchema } from 'holdfast/feeds/postgres'
 import { testFeed } from 'holdfast/testing'
 import { Pool } from 'pg'
-import { startPostgres, type Server } from '../../../scripts/servers.ts'
+import { startPostgres } from '../../../scripts/servers/postgres.ts'
+import type { Server } from '../../../scripts/servers/server.ts'
 
 let server: Server
 const pools: Pool[] = []

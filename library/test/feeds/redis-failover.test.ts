@@ -4,7 +4,8 @@ import { after, describe, test } from 'node:test'
 import type { Feed, FeedStep } from 'holdfast'
 import { redisFeed } from 'holdfast/feeds/redis'
 import { createClient, createSentinel } from 'redis'
-import { startRedis, startRedisSentinel, type Server } from '../../../scripts/servers.ts'
+import { startRedis, startRedisSentinel } from '../../../scripts/servers/redis.ts'
+import type { Server } from '../../../scripts/servers/server.ts'
 
 const now = () => performance.now()
 const notice = (id: string) => ({ kind: 'ended', ids: [id], reason: 'ended' }) as const

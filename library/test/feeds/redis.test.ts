@@ -4,7 +4,8 @@ import { after, before, describe, test } from 'node:test'
 import { redisFeed, type RedisFeedClient, type RedisFeedOptions } from 'holdfast/feeds/redis'
 import { testFeed } from 'holdfast/testing'
 import { createClient, createClientPool, createCluster, createSentinel } from 'redis'
-import { startRedis, startRedisCluster, startRedisSentinel, type Server } from '../../../scripts/servers.ts'
+import { startRedis, startRedisCluster, startRedisSentinel } from '../../../scripts/servers/redis.ts'
+import type { Server } from '../../../scripts/servers/server.ts'
 
 const serverOptions = { disableOfflineQueue: true } as const
 

@@ -7,7 +7,8 @@ import { redisFeed } from 'holdfast/feeds/redis'
 import { memoryStore } from 'holdfast/stores/memory'
 import { redisStore } from 'holdfast/stores/redis'
 import { testSessions } from 'holdfast/testing'
-import { startRedis, type Server } from '../../../scripts/servers.ts'
+import { startRedis } from '../../../scripts/servers/redis.ts'
+import type { Server } from '../../../scripts/servers/server.ts'
 import { clientId, clientSecret, startService, type ServedProcess } from './service.ts'
 
 /** Nothing is cached before the feed was read. */

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { freePort } from '../../../scripts/servers.ts'
+import { freePort } from '../../../scripts/servers/server.ts'
 
 const main = join(import.meta.dirname, '../../../service/src/main.ts')
 

@@ -5,7 +5,8 @@ import { ConfigError, type SessionRecord } from 'holdfast'
 import { redisStore } from 'holdfast/stores/redis'
 import { fakeClock } from 'holdfast/testing'
 import { createClient } from 'redis'
-import { startRedis, type Server } from '../../../scripts/servers.ts'
+import { startRedis } from '../../../scripts/servers/redis.ts'
+import type { Server } from '../../../scripts/servers/server.ts'
 import { runProcess } from './processes/processes.ts'
 
 let server: Server

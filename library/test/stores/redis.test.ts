@@ -3,7 +3,7 @@ import { after, before, describe, test } from 'node:test'
 import { redisStore, type RedisStoreClient } from 'holdfast/stores/redis'
 import { fakeClock, testStore, type StoreUnderTest } from 'holdfast/testing'
 import { createClient, createCluster, createSentinel } from 'redis'
-import { startRedis, startRedisCluster, startRedisSentinel } from '../../../scripts/servers.ts'
+import { startRedis, startRedisCluster, startRedisSentinel } from '../../../scripts/servers/redis.ts'
 
 const serverOptions = { disableOfflineQueue: true } as const
 

@@ -1,0 +1,168 @@
+// A server process of a test: on a free port, with its data in a temporary folder, and gone when the test process is gone.
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, globSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { delimiter, join } from 'node:path'
+
+/** A running server process. One that the environment points at is somebody else's: `pid` is 0 and only `stop()` may be called. */
+export interface Server {
+  readonly url: string
+  readonly port: number
+  readonly pid: number
+  /** Ends it, waits for that, and removes its data. Calling it again is harmless. */
+  stop(): Promise<void>
+  /** `kill -9`, and waits until it is gone. Its data stays until `stop()`. */
+  kill(): Promise<void>
+  /** Stops answering, with connections open (SIGSTOP). */
+  pause(): void
+  /** Answers again (SIGCONT). */
+  resume(): void
+}
+
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const { port } = probe.address() as AddressInfo
+  probe.close()
+  await once(probe, 'close')
+  return port
+}
+
+/**
+ * The server that the environment variable points at, for machines where the tests can't start one; `null` when it is not set.
+ * It is not ours to disturb.
+ */
+export function borrowed(variable: string, defaultPort: number): Server | null {
+  const url = process.env[variable] ?? ''
+  if (url === '') return null
+  const refuse = () => {
+    throw new Error(`the server at ${variable} is not ours to disturb`)
+  }
+  return {
+    url,
+    port: Number(new URL(url).port || defaultPort),
+    pid: 0,
+    stop: async () => {},
+    kill: async () => refuse(),
+    pause: refuse,
+    resume: refuse,
+  }
+}
+
+/** Where `program` is: on the PATH, or in one of the folders (globs) where Debian keeps it. Installed first on Debian, as root. */
+export function findProgram(program: string, o: { package: string; variable: string; folders?: string }): string {
+  const found = () =>
+    [...globSync(o.folders ?? ''), ...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin']
+      .map((folder) => join(folder, program))
+      .findLast((path) => existsSync(path))
+  if (found() === undefined && process.getuid?.() === 0 && existsSync('/etc/debian_version')) {
+    spawnSync('apt-get', ['update'], { stdio: 'ignore' })
+    spawnSync('apt-get', ['install', '-y', o.package], { stdio: 'ignore' })
+  }
+  const path = found()
+  if (path === undefined) {
+    throw new Error(`${program} is needed: install it (apt-get install ${o.package}), or set ${o.variable}`)
+  }
+  return path
+}
+
+/** For servers that refuse to run as root: the user that they run as instead, `null` when we are not root. */
+export function unprivileged(name: string): { uid: number; gid: number } | null {
+  if (process.getuid?.() !== 0) return null
+  const line = new RegExp(`^${name}:.*$`, 'm').exec(readFileSync('/etc/passwd', 'utf8'))?.[0]
+  const [, , uid, gid] = line?.split(':') ?? []
+  if (uid === undefined) throw new Error(`the user ${name} is needed`)
+  return { uid: Number(uid), gid: Number(gid) }
+}
+
+export interface Launched {
+  readonly url: string
+  readonly port: number
+  /** To be removed in the end. */
+  readonly folder: string | null
+  readonly output: NodeJS.ReadableStream
+  /** What it prints when it is ready. */
+  readonly ready: RegExp
+}
+
+/** Waits until it is ready, and sees to it that it goes with us. */
+export async function tended(child: ChildProcess, o: Launched): Promise<Server> {
+  const { url, port, folder, output, ready } = o
+  const exited = once(child, 'exit')
+  const pid = child.pid ?? 0
+  const guard = guardAgainstOurDeath(pid, folder ?? '')
+  try {
+    await untilReady(child.spawnfile, output, exited, ready)
+  } catch (error) {
+    child.kill('SIGKILL')
+    guard()
+    throw error
+  }
+  unref(child)
+  unref(output)
+
+  let alive = true
+  void exited.then(() => (alive = false))
+  const kill = async () => {
+    if (!alive) return
+    process.kill(pid, 'SIGKILL')
+    child.ref()
+    await exited
+  }
+  return {
+    url,
+    port,
+    pid,
+    kill,
+    async stop() {
+      await kill()
+      guard()
+      if (folder !== null) rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
+    },
+    pause: () => void process.kill(pid, 'SIGSTOP'),
+    resume: () => void process.kill(pid, 'SIGCONT'),
+  }
+}
+
+/** A shell that waits for the end of our pipe, which comes even when we are killed. The answer calls it off. */
+function guardAgainstOurDeath(pid: number, folder: string): () => void {
+  const script = 'read -r _ || { kill -9 "$1"; [ -z "$2" ] || rm -rf "$2"; } 2>/dev/null'
+  const guard = spawn('/bin/sh', ['-c', script, 'guard', String(pid), folder], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+    detached: true,
+  })
+  unref(guard)
+  unref(guard.stdin)
+  return () => {
+    if (!guard.stdin.writableEnded) guard.stdin.end('done\n')
+  }
+}
+
+/** A test that forgets to stop a server still comes to its end. */
+function unref(handle: object): void {
+  if ('unref' in handle && typeof handle.unref === 'function') handle.unref()
+}
+
+async function untilReady(
+  program: string,
+  output: NodeJS.ReadableStream,
+  exited: Promise<unknown>,
+  sign: RegExp,
+): Promise<void> {
+  let seen = ''
+  await Promise.race([
+    new Promise<void>((resolve) => {
+      output.on('data', (chunk: Buffer) => {
+        if (sign.test(seen)) return
+        seen += chunk.toString()
+        if (sign.test(seen)) resolve()
+      })
+    }),
+    exited.then(() => {
+      throw new Error(`${program} did not start: ${seen.trim().split('\n').at(-1) ?? ''}`)
+    }),
+  ])
+}
