@@ -16,6 +16,12 @@ interface Need {
 const needs: readonly Need[] = [
   { name: 'redis-server', commands: ['redis-server'], variable: 'REDIS_URL' },
   { name: 'postgresql', commands: ['initdb'], folders: '/usr/lib/postgresql/*/bin', variable: 'POSTGRES_URL' },
+  { name: 'mariadb-server', commands: ['mariadbd'], folders: '/usr/sbin', variable: 'MYSQL_URL' },
+  { name: 'memcached', commands: ['memcached'], variable: 'MEMCACHED_URL' },
+  { name: 'nats-server', commands: ['nats-server'], folders: '/usr/sbin', variable: 'NATS_URL' },
+  { name: 'nginx', commands: ['nginx'], folders: '/usr/sbin', variable: 'NGINX_PATH' },
+  { name: 'haproxy', commands: ['haproxy'], folders: '/usr/sbin', variable: 'HAPROXY_PATH' },
+  { name: 'caddy', commands: ['caddy'], variable: 'CADDY_PATH' },
   { name: 'chromium', commands: ['chromium', 'chromium-browser', 'google-chrome'], variable: 'CHROMIUM_PATH' },
 ]
 

@@ -3,6 +3,7 @@ import { statSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { ConfigError } from 'holdfast'
 import { adminSecretFile, keptKeySecret, secretFile } from '../data-folder.ts'
+import { memoryFeed } from 'holdfast/feeds/memory'
 import { openEngine, openFeed, type Engine, type Finding } from '../engines/engine.ts'
 import { checkFormat, format, readFormat } from '../format.ts'
 import { oldestNode, runsOn } from '../node-version.ts'
@@ -164,7 +165,7 @@ async function signingKeys(settings: Settings, engine: Engine): Promise<readonly
   const secret = keptKeySecret(settings)
   if (secret === null) return []
   try {
-    const keys = await openKeyring(secret, engine, engine.feed, () => {}).list()
+    const keys = await openKeyring(secret, engine, engine.feed ?? memoryFeed(), () => {}).list()
     return [
       right('signing keys', keys.length === 0 ? 'are made when the service starts' : `${keys.length} in the store`),
     ]

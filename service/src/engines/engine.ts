@@ -1,5 +1,6 @@
 // An engine: the stores that a URL names, opened, and what the service asks of it beside them.
 import type { Feed, ScannableStore } from 'holdfast'
+import { StartError } from '../start-error.ts'
 import type { FeedUrl } from './feed-url.ts'
 import type { StoreUrl } from './store-url.ts'
 
@@ -15,8 +16,8 @@ export interface Engine {
   readonly sessions: ScannableStore
   /** A place of its own for the clients, the keys and the format mark, on the same engine. */
   readonly clients: ScannableStore
-  /** On the same engine, so that it reaches every process that uses the stores. */
-  readonly feed: Feed
+  /** On the same engine, so that it reaches every process that uses the stores; `null` where the engine can't carry one. */
+  readonly feed: Feed | null
   /** What `holdfast doctor` should say of the engine itself. Rejects when it can't be asked. */
   inspect(): Promise<readonly Finding[]>
   /** Ends connections and files. Nothing may be asked afterwards. */
@@ -34,6 +35,16 @@ export async function openEngine(url: StoreUrl, changed: ConnectionChanged = () 
       return (await import('./memory.ts')).memoryEngine()
     case 'sqlite':
       return (await import('./sqlite.ts')).sqliteEngine(url.path)
+    case 'postgres':
+      return (await import('./postgres.ts')).postgresEngine(url, changed)
+    case 'mysql':
+      return (await import('./mysql.ts')).mysqlEngine(url, changed)
+    case 'nats':
+      return (await import('./nats.ts')).natsEngine(url, changed)
+    case 'mongodb':
+      return (await import('./mongodb.ts')).mongodbEngine(url, changed)
+    case 'dynamodb':
+      return (await import('./dynamodb.ts')).dynamodbEngine(url, changed)
     default:
       return (await import('./redis.ts')).redisEngine(url, changed)
   }
@@ -50,8 +61,23 @@ export async function openFeed(
   engine: Engine,
   changed: ConnectionChanged = () => {},
 ): Promise<OpenFeed> {
-  // In memory it is only where the engine is too.
-  if (url === null || url.kind === 'memory') return { feed: engine.feed, close: async () => {} }
-  if (url.kind === 'postgres') return (await import('./postgres.ts')).openPostgresFeed(url, changed)
-  return (await import('./redis.ts')).openRedisFeed(url, changed)
+  switch (url?.kind) {
+    // In memory it is only where the engine is too.
+    case undefined:
+    case 'memory':
+      if (engine.feed === null) {
+        throw new StartError(
+          'HOLDFAST_FEED: this store has no feed of its own, by which replicas hear of endings: name one, such as redis://… or nats://…',
+        )
+      }
+      return { feed: engine.feed, close: async () => {} }
+    case 'postgres':
+      return (await import('./postgres.ts')).openPostgresFeed(url, changed)
+    case 'mysql':
+      return (await import('./mysql.ts')).openMysqlFeed(url, changed)
+    case 'nats':
+      return (await import('./nats.ts')).openNatsFeed(url, changed)
+    default:
+      return (await import('./redis.ts')).openRedisFeed(url, changed)
+  }
 }

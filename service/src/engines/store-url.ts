@@ -7,6 +7,11 @@ export type StoreUrl =
   | { readonly kind: 'redis'; readonly url: string; readonly shown: string }
   | ({ readonly kind: 'redis-cluster' } & ManyNodes)
   | ({ readonly kind: 'redis-sentinel'; readonly name: string } & ManyNodes)
+  | {
+      readonly kind: 'postgres' | 'mysql' | 'nats' | 'mongodb' | 'dynamodb'
+      readonly url: string
+      readonly shown: string
+    }
 
 /** Several servers that are one engine, with the same credentials for each. */
 export interface ManyNodes {
@@ -18,8 +23,10 @@ export interface ManyNodes {
 }
 
 export const storeForms =
-  'memory:, sqlite:<path>, redis://<host>:<port>, rediss://<host>:<port>, redis+cluster://<host>:<port>,<host>:<port> ' +
-  'or redis+sentinel://<host>:<port>,<host>:<port>/<name of the master>'
+  'memory:, sqlite:<path>, redis://<host>:<port>, rediss://<host>:<port>, redis+cluster://<host>:<port>,<host>:<port>, ' +
+  'redis+sentinel://<host>:<port>,<host>:<port>/<name of the master>, postgres://<user>@<host>:<port>/<database>, ' +
+  'mysql://<user>@<host>:<port>/<database>, nats://<host>:<port>,<host>:<port>, mongodb://<host>:<port>/<database> ' +
+  'or dynamodb://<region>/<table>'
 
 /** Throws an `Error` that says what is wrong, and never repeats the text, which may hold a password. */
 export function parseStoreUrl(text: string): StoreUrl {
@@ -50,9 +57,42 @@ export function parseStoreUrl(text: string): StoreUrl {
       if (name === '') throw new Error('the name of the master is missing: redis+sentinel://<host>:<port>/<name>')
       return { kind: 'redis-sentinel', name, ...nodes }
     }
+    case 'postgres':
+    case 'postgresql':
+      return { kind: 'postgres', ...parseServers(text, 'postgres', '<database>') }
+    case 'mysql':
+    case 'mariadb':
+      return { kind: 'mysql', ...parseServers(text, 'mysql', '<database>') }
+    case 'mongodb':
+    case 'mongodb+srv':
+      return { kind: 'mongodb', ...parseServers(text, 'mongodb', '<database>') }
+    case 'nats':
+      return { kind: 'nats', ...parseServers(text, 'nats', '') }
+    case 'dynamodb':
+    case 'dynamodb+http':
+    case 'dynamodb+https':
+      return { kind: 'dynamodb', ...parseServers(text, 'dynamodb', '<table>') }
+    case 'memcached':
+      throw new Error(
+        'the service keeps its clients and keys beside the sessions, and Memcached loses everything when it is restarted: use another store',
+      )
     default:
       throw new Error(`expected ${storeForms}`)
   }
+}
+
+/**
+ * `<scheme>://<user>:<password>@<host>:<port>,<host>:<port>/<path>?<parameters>`. What the parameters mean is the business of the engine's
+ * client. A path is refused when `path` is empty, and needed when it is not.
+ */
+function parseServers(text: string, scheme: string, path: string): { url: string; shown: string } {
+  const expected = `expected ${scheme}://<host>:<port>${path === '' ? '' : `/${path}`}`
+  const parts = /^([a-z+]+:\/\/)(?:([^/?#]*)@)?([\w.:[\],-]+)(?:\/([^/?#@]*))?(\?[^#]*)?$/.exec(text)
+  if (parts === null) throw new Error(`${expected}; encode special characters in the password`)
+  const [, protocol, userInfo = '', hosts, found = ''] = parts
+  if ((found === '') !== (path === '')) throw new Error(expected)
+  checkEncoding(userInfo, found)
+  return { url: text, shown: `${protocol}${hosts}${found === '' ? '' : `/${found}`}` }
 }
 
 function parseOneRedis(text: string): StoreUrl {
