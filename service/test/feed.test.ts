@@ -145,7 +145,7 @@ for (const { name, start } of engines) {
       const stream = await events({ 'last-event-id': await cursor() })
       const ids = Array.from({ length: 100 }, (_, i) => `${i}`.padStart(22, 'x'))
       for (let i = 0; i < 6_000; i += 100) {
-        await Promise.all(ids.map(() => engine.feed.publish({ kind: 'ended', ids, reason: 'ended' })))
+        await Promise.all(ids.map(() => engine.feed!.publish({ kind: 'ended', ids, reason: 'ended' })))
         await stream.next('notices')
       }
       const dropped = () =>

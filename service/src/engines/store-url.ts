@@ -7,11 +7,17 @@ export type StoreUrl =
   | { readonly kind: 'redis'; readonly url: string; readonly shown: string }
   | ({ readonly kind: 'redis-cluster' } & ManyNodes)
   | ({ readonly kind: 'redis-sentinel'; readonly name: string } & ManyNodes)
-  | {
-      readonly kind: 'postgres' | 'mysql' | 'nats' | 'mongodb' | 'dynamodb'
-      readonly url: string
-      readonly shown: string
-    }
+  | Servers<'postgres'>
+  | Servers<'mysql'>
+  | Servers<'nats'>
+  | Servers<'mongodb'>
+  | Servers<'dynamodb'>
+
+interface Servers<Kind> {
+  readonly kind: Kind
+  readonly url: string
+  readonly shown: string
+}
 
 /** Several servers that are one engine, with the same credentials for each. */
 export interface ManyNodes {
