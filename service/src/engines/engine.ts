@@ -61,16 +61,14 @@ export async function openFeed(
   engine: Engine,
   changed: ConnectionChanged = () => {},
 ): Promise<OpenFeed> {
-  switch (url?.kind) {
-    // In memory it is only where the engine is too.
-    case undefined:
-    case 'memory':
-      if (engine.feed === null) {
-        throw new StartError(
-          'HOLDFAST_FEED: this store has no feed of its own, by which replicas hear of endings: name one, such as redis://… or nats://…',
-        )
-      }
-      return { feed: engine.feed, close: async () => {} }
+  // In memory it is only where the engine is too.
+  if (url === null || url.kind === 'memory') {
+    if (engine.feed !== null) return { feed: engine.feed, close: async () => {} }
+    throw new StartError(
+      'HOLDFAST_FEED: this store has no feed of its own, by which replicas hear of endings: name one, such as redis://… or nats://…',
+    )
+  }
+  switch (url.kind) {
     case 'postgres':
       return (await import('./postgres.ts')).openPostgresFeed(url, changed)
     case 'mysql':
