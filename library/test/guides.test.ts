@@ -40,7 +40,15 @@ function program(guide: string, more: string): string {
   return file
 }
 
-const guides = ['getting-started.md', 'express.md', 'frameworks.md', 'tokens.md', 'revocation.md', 'connecting.md']
+const guides = [
+  'getting-started.md',
+  'express.md',
+  'frameworks.md',
+  'tokens.md',
+  'revocation.md',
+  'connecting.md',
+  'own-store.md',
+]
 for (const guide of guides) {
   test(`the types of ${guide} hold`, async () => {
     const file = written(guide)
@@ -144,3 +152,15 @@ for (const [guide, expected] of [
     for (const line of expected) assert.ok(stdout.includes(line), stdout)
   })
 }
+
+test('the store of own-store.md passes the contract', async () => {
+  // Under our own runner a program would tell its results in the runner's binary form.
+  const env = { ...process.env, NODE_TEST_CONTEXT: undefined, TMPDIR: folder }
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ['--conditions=source', '--test-reporter=tap', written('own-store.md')],
+    { env },
+  )
+  assert.match(stdout, /^# pass (?!0$)\d+$/m)
+  assert.match(stdout, /^# fail 0$/m)
+})
