@@ -28,6 +28,12 @@ export function save(name: string, results: object): void {
   console.log(`\nwritten: ${relative(process.cwd(), file)}`)
 }
 
+/** What `save` wrote last; `null` when there is nothing. */
+export function saved(name: string): unknown {
+  const text = read(join(bench, 'results', `${name}.json`))
+  return text === '' ? null : JSON.parse(text)
+}
+
 /** A markdown table; every column but the first is right-aligned. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
@@ -39,9 +45,9 @@ export function provenance({ date, machine, node, redis }: Heading): string {
   return `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, ${machine.kernel}, Node ${node}${redis === null ? '' : `, Redis ${redis}`}, ${date.slice(0, 10)}`
 }
 
-/** Puts `text` between `<!-- bench:<name> -->` and `<!-- /bench:<name> -->` wherever the two documents have these markers. */
+/** Puts `text` between `<!-- bench:<name> -->` and `<!-- /bench:<name> -->` wherever the documents have these markers. */
 export function publish(name: string, text: string): void {
-  for (const document of ['README.md', 'docs/benchmarks.md']) {
+  for (const document of ['README.md', 'docs/benchmarks.md', 'docs/stores.md']) {
     const file = join(bench, '..', document)
     const content = read(file)
     const markers = new RegExp(`(<!-- bench:${name} -->)[^]*?(<!-- /bench:${name} -->)`)
