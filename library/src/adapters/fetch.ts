@@ -1,60 +1,27 @@
 // Sessions for handlers that take a Request and give a Response.
+import { FetchExchange } from '../internal/exchange.web.ts'
 import { problem } from '../internal/problem.ts'
 import type { Session } from '../session.ts'
 import type { Sessions } from '../sessions.ts'
-import type { Exchange } from '../transport/transport.ts'
 
 /**
- * A handler with the session beside the request. Errors of sessions become `application/problem+json`; any other one is
+ * A handler with the session beside the request; what the framework gives beside it, such as the context of a Next.js route
+ * (`export const GET = withSession(sessions, (request, session, { params }) => …)`), comes after. Errors of sessions become `application/problem+json`; any other one is
  * thrown on, unless a cookie has to arrive. `address` tells the peer's address where the runtime knows it.
  */
-export function withSession<Data>(
+export function withSession<Data, Rest extends unknown[] = []>(
   sessions: Sessions<Data>,
-  handler: (request: Request, session: Session<Data>) => Response | Promise<Response>,
+  handler: (request: Request, session: Session<Data>, ...rest: Rest) => Response | Promise<Response>,
   { address }: { address?: (request: Request) => string | null } = {},
-): (request: Request) => Promise<Response> {
-  return async (request) => {
+): (request: Request, ...rest: Rest) => Promise<Response> {
+  return async (request, ...rest) => {
     const exchange = new FetchExchange(request, address?.(request) ?? null)
     try {
-      return exchange.complete(await handler(request, await sessions.open(exchange)))
+      return exchange.complete(await handler(request, await sessions.open(exchange), ...rest))
     } catch (error) {
       const { status, headers, body } = problem(error)
       if (status === 500 && exchange.cookies.size === 0) throw error
       return exchange.complete(new Response(body, { status, headers }))
     }
-  }
-}
-
-class FetchExchange implements Exchange {
-  readonly header: (name: string) => string | null
-  readonly method: string
-  readonly address: string | null
-  headersSent = false
-  readonly cookies = new Map<string, string>()
-  readonly #reads = new Set<string>()
-
-  constructor(request: Request, address: string | null) {
-    // Some runtimes keep Host out of the headers; the URL says it too.
-    this.header = (name) => request.headers.get(name) ?? (name === 'host' ? new URL(request.url).host : null)
-    this.method = request.method
-    this.address = address
-  }
-
-  setCookie(line: string): void {
-    this.cookies.set(line.slice(0, line.indexOf('=')), line)
-  }
-  dependsOn(header: string): void {
-    this.#reads.add(header)
-  }
-
-  /** Ours added, where there is a response to add to; what it says of caching stands, unless a credential is in it. */
-  complete(response: Response): Response {
-    this.headersSent = true
-    if (response.status < 200 || (this.cookies.size === 0 && this.#reads.size === 0)) return response
-    const headers = new Headers(response.headers)
-    for (const line of this.cookies.values()) headers.append('set-cookie', line)
-    for (const name of this.#reads) headers.append('vary', name)
-    if (this.cookies.size > 0 || !headers.has('cache-control')) headers.set('cache-control', 'no-store')
-    return new Response(response.body, { status: response.status, statusText: response.statusText, headers })
   }
 }

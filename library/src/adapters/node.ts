@@ -7,8 +7,7 @@ import type { Sessions } from '../sessions.ts'
 
 /**
  * Opens the session of a request. Rejects with `StoreUnavailableError` (503) or `CrossSiteError` (403), whose `statusCode`
- * and `headers` say how to answer. In a Fastify hook: `request.session = await open(request.raw, reply.raw)`; cookies of your
- * own then go through `reply.raw.appendHeader`, since `reply.header('set-cookie', …)` takes the place of the session's.
+ * and `headers` say how to answer.
  */
 export function sessionOpener<Data>(
   sessions: Sessions<Data>,

@@ -2,13 +2,19 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Exchange } from '../transport/transport.ts'
 
+/** Where a framework keeps the headers of its answer: in the response itself, or in something of its own. */
+export type AnswerHeaders = Pick<ServerResponse, 'headersSent' | 'getHeader' | 'setHeader'>
+
 export class NodeExchange implements Exchange {
   readonly #request: IncomingMessage
-  readonly #response: ServerResponse
+  readonly #response: AnswerHeaders
+  readonly #addressOf: (() => string | undefined) | undefined
 
-  constructor(request: IncomingMessage, response: ServerResponse) {
+  /** `addressOf` tells the client's address as the framework's own proxy settings see it. */
+  constructor(request: IncomingMessage, response: AnswerHeaders, addressOf?: () => string | undefined) {
     this.#request = request
     this.#response = response
+    this.#addressOf = addressOf
   }
 
   get method(): string {
@@ -19,9 +25,8 @@ export class NodeExchange implements Exchange {
     return this.#response.headersSent
   }
 
-  /** Express and others put the client's address, as their own proxy settings see it, into `ip`. */
   get address(): string | null {
-    return (this.#request as { ip?: string }).ip ?? this.#request.socket.remoteAddress ?? null
+    return this.#addressOf?.() ?? this.#request.socket.remoteAddress ?? null
   }
 
   header(name: string): string | null {

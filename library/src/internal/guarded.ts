@@ -16,14 +16,16 @@ export function guarded(store: Store, { deadlineMs, now, changed }: GuardOptions
   const attempt = guardedCall('store', deadlineMs)
   let open = 0
   const circuitChanged = (cause: unknown) => {
-    // Down when the first of the two opens, up when both are closed.
+    // Down when the first of them opens, up when all are closed.
     if (cause !== null ? open++ === 0 : --open === 0) changed(cause)
   }
   // Apart, since an engine that refuses writes (out of memory, read-only) may still answer reads.
   const reads = breaker(now, circuitChanged)
   const writes = breaker(now, circuitChanged)
+  // They may wait for what a write waits for.
+  const settlings = breaker(now, circuitChanged)
 
-  const read = (id: string) => attempt(reads, (signal) => store.get(id, { signal }), 1)
+  const read = (id: string) => attempt(settlings, (signal) => store.get(id, { signal, settles: true }), 1)
 
   return {
     get: (id) => attempt(reads, (signal) => store.get(id, { signal }), 2),

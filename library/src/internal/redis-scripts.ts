@@ -46,6 +46,23 @@ local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
 if last then redis.call('EXPIREAT', KEYS[1], last + ARGV[3]) end
 return 1`)
 
+/**
+ * KEYS: the record. Answers it, and writes it again as it is (absent: writes and removes it, which nobody sees): a write that replicas can
+ * confirm, and with it all before it.
+ */
+export const provenGetScript = script(`
+local record = redis.call('GET', KEYS[1])
+redis.call('SET', KEYS[1], record or '', 'KEEPTTL')
+if not record then redis.call('DEL', KEYS[1]) end
+return record`)
+
+/** KEYS: the record. Removes and answers it; writes something also when it is absent. */
+export const provenEndScript = script(`
+local record = redis.call('GET', KEYS[1])
+if not record then redis.call('SET', KEYS[1], '') end
+redis.call('DEL', KEYS[1])
+return record`)
+
 function script(text: string): Script {
   return { text, sha1: sha1(text) }
 }

@@ -4,10 +4,9 @@ import { createSessions, type SessionEvent } from 'holdfast'
 import { sessionHandler } from 'holdfast/adapters/node'
 import { memoryStore } from 'holdfast/stores/memory'
 import { testAdapter } from 'holdfast/testing'
-import { listen, onFastify, onNode } from './servers.ts'
+import { listen, onNode } from './servers.ts'
 
 testAdapter('node:http', { test, serve: onNode })
-testAdapter('Fastify, by sessionOpener in a hook', { test, serve: onFastify })
 
 const sameOrigin = { 'sec-fetch-site': 'same-origin' }
 

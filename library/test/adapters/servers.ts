@@ -1,14 +1,25 @@
 // The frameworks of the adapters under test, each as its users would set it up.
+import 'reflect-metadata'
+import { once } from 'node:events'
 import { createServer, type IncomingMessage, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
-import express from 'express'
+import { serve as honoServer } from '@hono/node-server'
+import { All, Controller, Req, Res } from '@nestjs/common'
+import { NestFactory } from '@nestjs/core'
+import express, { type Request as ExpressRequest, type Response as ExpressResponse } from 'express'
 import fastify from 'fastify'
 import { sessionMiddleware } from 'holdfast/adapters/express'
+import { sessionPlugin } from 'holdfast/adapters/fastify'
 import { withSession } from 'holdfast/adapters/fetch'
-import { sessionHandler, sessionOpener } from 'holdfast/adapters/node'
+import { sessionMiddleware as honoMiddleware, type SessionEnv } from 'holdfast/adapters/hono'
+import { sessionMiddleware as koaMiddleware } from 'holdfast/adapters/koa'
+import { sessionErrors, sessionMiddleware as nestMiddleware } from 'holdfast/adapters/nest'
+import { sessionHandler } from 'holdfast/adapters/node'
 import type { AdapterAnswer, ServeAdapter } from 'holdfast/testing'
+import { Hono } from 'hono'
+import Koa from 'koa'
 
 type AnySession = Parameters<Parameters<ServeAdapter>[1]>[0]
 
@@ -110,25 +121,77 @@ export const onExpress: ServeAdapter = (sessions, handle) => {
 
 export const onFastify: ServeAdapter = async (sessions, handle) => {
   const app = fastify()
-  const open = sessionOpener(sessions)
-  app.decorateRequest('session')
-  app.addHook('onRequest', async (request, reply) => {
-    Object.assign(request, { session: await open(request.raw, reply.raw) })
-  })
+  await app.register(sessionPlugin(sessions))
   app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, body))
   app.all('/*', async (request, reply) => {
     const {
       status,
       headers = [],
       body,
-    } = await handle(sessionOf(request), {
+    } = await handle(request.getDecorator<AnySession>('session'), {
       method: request.method,
       path: request.url,
       body: typeof request.body === 'string' ? request.body : '',
     })
-    for (const [name, value] of headers) reply.raw.appendHeader(name, value)
+    // Fastify replaces headers, but for cookies, which it adds.
+    for (const [name, value] of headers) {
+      reply.header(name, name === 'Vary' ? [reply.getHeader('vary') ?? [], value].flat().join(', ') : value)
+    }
     return reply.code(status).send(body)
   })
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   return { url, close: () => app.close() }
+}
+
+export const onKoa: ServeAdapter = (sessions, handle) => {
+  const app = new Koa<{ session: AnySession }>()
+  app.use(koaMiddleware(sessions))
+  app.use(async (ctx) => {
+    const { status, headers = [], body } = await handle(ctx.state.session, await asked(ctx.req))
+    for (const [name, value] of headers) ctx.append(name, value)
+    ctx.status = status
+    ctx.body = body ?? null
+    ctx.status = status
+  })
+  return listen(app.callback())
+}
+
+export const onHono: ServeAdapter = async (sessions, handle) => {
+  const app = new Hono<SessionEnv<typeof sessions>>()
+  app.use(honoMiddleware(sessions))
+  app.all('*', async (c) => {
+    const { pathname, search } = new URL(c.req.url)
+    return toResponse(
+      await handle(c.var.session, { method: c.req.method, path: pathname + search, body: await c.req.text() }),
+    )
+  })
+  const server = honoServer({ fetch: app.fetch, hostname: '127.0.0.1', port: 0 })
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  return { url: `http://127.0.0.1:${port}`, close: () => new Promise((resolve) => server.close(() => resolve())) }
+}
+
+export const onNest: ServeAdapter = async (sessions, handle) => {
+  // As the decorators do it, which plain type stripping can't: `@Controller() class { @All('*') … }`.
+  class Everything {
+    async all(request: ExpressRequest & { session: AnySession }, response: ExpressResponse): Promise<void> {
+      const body = typeof request.body === 'string' ? request.body : ''
+      const answer = await handle(request.session, { method: request.method, path: request.url, body })
+      for (const [name, value] of answer.headers ?? []) response.append(name, value)
+      response.status(answer.status).end(answer.body)
+    }
+  }
+  const method = Object.getOwnPropertyDescriptor(Everything.prototype, 'all')!
+  All('{*path}')(Everything.prototype, 'all', method)
+  Req()(Everything.prototype, 'all', 0)
+  Res()(Everything.prototype, 'all', 1)
+  Controller()(Everything)
+  const app = await NestFactory.create(
+    { module: Everything, controllers: [Everything] },
+    { logger: false, bodyParser: false },
+  )
+  app.use(nestMiddleware(sessions), express.text({ type: () => true }))
+  app.useGlobalFilters(sessionErrors())
+  await app.listen(0, '127.0.0.1')
+  return { url: await app.getUrl(), close: () => app.close() }
 }

@@ -1,0 +1,48 @@
+// Sessions for Fastify 5.
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { NodeExchange, type AnswerHeaders } from '../internal/exchange.node.ts'
+import type { Requirement, Session } from '../session.ts'
+import type { Sessions } from '../sessions.ts'
+
+/**
+ * `app.register(sessionPlugin(sessions))` puts the session of every request into its decorator `session`:
+ * `request.getDecorator<SessionOf<typeof sessions>>('session')`, or `request.session` once the application has declared it:
+ * `declare module 'fastify' { interface FastifyRequest { session: SessionOf<typeof sessions> } }`
+ *
+ * An error goes to Fastify's error handling, which reads its `statusCode` and `headers`: 503 with `Retry-After` when the store can't
+ * answer, 403 for a cross-site request. A `reply.header('vary', …)` of your own takes the place of ours; no cache keeps such an answer anyway.
+ */
+export function sessionPlugin<Data>(sessions: Sessions<Data>): (app: FastifyInstance) => Promise<void> {
+  const plugin = async (app: FastifyInstance) => {
+    app.decorateRequest('session')
+    app.addHook('onRequest', async (request, reply) => {
+      const session = await sessions.open(new NodeExchange(request.raw, headersOf(reply), () => request.ip))
+      request.setDecorator('session', session)
+    })
+  }
+  // As fastify-plugin does: for the application that registers it, not for an inner one of its own.
+  return Object.assign(plugin, { [Symbol.for('skip-override')]: true })
+}
+
+/**
+ * Lets through only whom `session.require(what)` lets through: `app.get('/orders', { preHandler: requires('orders:read') }, …)`. Whoever is not
+ * signed in gets 401, who may not 403.
+ */
+export function requires(what: string | Requirement): (request: FastifyRequest) => Promise<void> {
+  return async (request) => request.getDecorator<Session<unknown>>('session').require(what)
+}
+
+/** Fastify sends the headers of the reply in place of those of the response beneath it. */
+function headersOf(reply: FastifyReply): AnswerHeaders {
+  return {
+    get headersSent() {
+      return reply.sent
+    },
+    getHeader: (name) => reply.getHeader(name),
+    setHeader(name, value) {
+      // It adds cookies to those that are there.
+      reply.removeHeader(name).header(name, value)
+      return reply.raw
+    },
+  }
+}

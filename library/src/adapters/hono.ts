@@ -1,0 +1,51 @@
+// Sessions for Hono 4, on every runtime that it runs on.
+import type { Context, MiddlewareHandler } from 'hono'
+import { SessionError } from '../errors.ts'
+import { FetchExchange } from '../internal/exchange.web.ts'
+import { problem } from '../internal/problem.ts'
+import type { Requirement, Session } from '../session.ts'
+import type { Sessions } from '../sessions.ts'
+
+/** What `c.var` and `c.get` know of: `new Hono<SessionEnv<typeof sessions>>()`. */
+export interface SessionEnv<S> {
+  Variables: { session: S extends Sessions<infer Data> ? Session<Data> : never }
+}
+
+/**
+ * Puts the session into `c.var.session`. Errors of sessions, also those thrown further down, are answered as `application/problem+json`: 503 with
+ * `Retry-After` when the store can't answer, 403 for a cross-site request. Any other one is Hono's `onError`'s. `address` tells the peer's
+ * address, such as that of `getConnInfo(c)` of the runtime.
+ */
+export function sessionMiddleware<Data>(
+  sessions: Sessions<Data>,
+  { address }: { address?: (c: Context) => string | null } = {},
+): MiddlewareHandler<SessionEnv<Sessions<Data>>> {
+  return async (c, next) => {
+    const exchange = new FetchExchange(c.req.raw, address?.(c) ?? null)
+    let failure: unknown
+    try {
+      c.set('session', await sessions.open(exchange))
+      await next()
+      failure = c.error
+    } catch (error) {
+      if (!(error instanceof SessionError)) throw error
+      failure = error
+    }
+    const { status, headers, body } = problem(failure)
+    const response = failure instanceof SessionError ? new Response(body, { status, headers }) : c.res
+    // Hono would merge the headers of the one before into it.
+    c.res = undefined
+    c.res = exchange.complete(response)
+  }
+}
+
+/**
+ * Lets through only whom `session.require(what)` lets through: `app.get('/orders', requires('orders:read'), …)`. Whoever is not signed in gets
+ * 401, who may not 403. Goes after `sessionMiddleware`.
+ */
+export function requires(what: string | Requirement): MiddlewareHandler<{ Variables: { session: Session<unknown> } }> {
+  return async (c, next) => {
+    c.var.session.require(what)
+    await next()
+  }
+}

@@ -1,0 +1,5 @@
+import { test } from 'node:test'
+import { testAdapter } from 'holdfast/testing'
+import { onNest } from './servers.ts'
+
+testAdapter('Nest', { test, serve: onNest })
