@@ -1,0 +1,47 @@
+// Memcached for tests.
+import { spawn } from 'node:child_process'
+import { connect } from 'node:net'
+import { PassThrough } from 'node:stream'
+import { borrowed, findProgram, freePort, tended, unprivileged, type Server } from './server.ts'
+
+export interface MemcachedOptions {
+  /** `0`, the default: a free one. Give the old one to start a killed server again. */
+  port?: number | undefined
+  /** More of the command line: `['-m', '16']`. */
+  flags?: readonly string[] | undefined
+}
+
+/** One Memcached that evicts nothing (`-M`). Its `url` is `memcached://<host>:<port>`. */
+export async function startMemcached(o: MemcachedOptions = {}): Promise<Server> {
+  const shared = borrowed('MEMCACHED_URL', 11_211)
+  if (shared !== null) return shared
+  const program = findProgram('memcached', { package: 'memcached', variable: 'MEMCACHED_URL' })
+  // Between finding a port and using it somebody else may take it.
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await launch(program, o.port || (await freePort()), o.flags ?? [])
+    } catch (error) {
+      if (o.port || attempt === 5) throw error
+    }
+  }
+}
+
+async function launch(program: string, port: number, flags: readonly string[]): Promise<Server> {
+  const own = ['-l', '127.0.0.1', '-p', String(port), '-U', '0', '-M']
+  const child = spawn(program, [...own, ...flags], { ...unprivileged('nobody'), stdio: 'ignore' })
+  const output = new PassThrough()
+  void announceListening(port, output, () => child.exitCode !== null)
+  return tended(child, { url: `memcached://127.0.0.1:${port}`, port, folder: null, output, ready: /listening/ })
+}
+
+/** It says nothing when it is ready; 20 ms between two attempts to connect. */
+async function announceListening(port: number, output: PassThrough, over: () => boolean): Promise<void> {
+  while (!over()) {
+    const accepted = await new Promise<boolean>((resolve) => {
+      const socket = connect(port, '127.0.0.1', () => resolve(true)).on('error', () => resolve(false))
+      socket.on('connect', () => socket.destroy())
+    })
+    if (accepted) return void output.write('listening')
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
