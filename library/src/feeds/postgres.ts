@@ -1,21 +1,8 @@
 // The feed in PostgreSQL: a table whose rows are numbered in the order of their commits.
-import { ConfigError } from '../errors.ts'
 import type { Cursor, Feed, Notice } from '../feed.ts'
 import { deadline } from '../internal/deadline.ts'
 import { milliseconds, type Duration } from '../internal/duration.ts'
-
-/** What `new Pool()` of pg 8 gives. */
-export interface PostgresFeedPool {
-  connect(): Promise<Lease>
-}
-
-/** A connection that is leased from the pool. */
-interface Lease {
-  query(text: string, values?: unknown[]): Promise<{ rows: Record<string, unknown>[] }>
-  on(event: 'error' | 'notice' | 'notification', listener: (message: object) => void): unknown
-  off(event: 'error' | 'notice' | 'notification', listener: (message: object) => void): unknown
-  release(destroy?: boolean): void
-}
+import { attended, tableNamed, type PostgresLease as Lease, type PostgresPool } from '../internal/postgres.ts'
 
 export interface PostgresFeedOptions {
   /** The name of the table, with a schema before it if you like. Default `holdfast_feed`. */
@@ -41,7 +28,7 @@ const batch = 1_000
  * A follower is woken by NOTIFY, and looks every 100 ms (so it works without, as behind a pooler): some 10 short queries a second. A query without an
  * answer within a second rejects.
  */
-export function postgresFeed(pool: PostgresFeedPool, o: PostgresFeedOptions = {}): Feed {
+export function postgresFeed(pool: PostgresPool, o: PostgresFeedOptions = {}): Feed {
   const { table, head, channel } = namesOf(o.table)
   const retentionMs = milliseconds('retention', o.retention ?? '1h')
   const within = deadline(patienceMs)
@@ -106,13 +93,12 @@ export function postgresFeed(pool: PostgresFeedPool, o: PostgresFeedOptions = {}
   return {
     async publish(notice) {
       const connection = await lease()
-      const { isClean, end } = attended(connection)
+      const { assertClean, end } = attended(connection)
       try {
         const values = [tagOf(crypto.getRandomValues(new Uint8Array(9))), JSON.stringify(notice), retentionMs]
         const { rows } = await within(() => connection.query(insert, values))
         if (rows.length === 0) throw noHead(head)
-        // When waiting for a synchronous standby is called off, the commit is reported as done, with a warning.
-        if (!isClean()) throw new Error('postgresFeed: committed with a warning, perhaps on this server alone')
+        assertClean()
         end(false)
       } catch (error) {
         end(true)
@@ -123,7 +109,7 @@ export function postgresFeed(pool: PostgresFeedPool, o: PostgresFeedOptions = {}
     async *follow({ since, signal, now }) {
       if (signal.aborted) return
       const connection = await lease()
-      const { news, end } = attended(connection)
+      const { news, end } = listened(connection)
       // It listens: nobody else should have it. A reader that never comes back doesn't keep it either.
       const leave = () => end(true)
       signal.addEventListener('abort', leave)
@@ -183,12 +169,8 @@ interface Row {
 }
 
 function namesOf(name = 'holdfast_feed') {
-  if (!/^([a-z_][a-z0-9_]*\.)?[a-z_][a-z0-9_]*$/.test(name) || name.length > 50) {
-    throw new ConfigError(
-      `table: expected a name of a-z, 0-9 and _, with a schema and a dot before it or not, got '${name}'`,
-    )
-  }
-  return { table: name, head: `${name}_head`, channel: name }
+  const table = tableNamed(name)
+  return { table, head: `${table}_head`, channel: table }
 }
 
 function noHead(head: string): Error {
@@ -199,24 +181,17 @@ function tagOf(bytes: Uint8Array): string {
   return btoa(String.fromCharCode(...bytes))
 }
 
-/** Listens to what a leased connection says by itself, until `end` gives it back. An error of its own must not end the process. */
-function attended(connection: Lease) {
+/** Hears of notices on a leased connection until `end` gives it back. */
+function listened(connection: Lease) {
   let isNews = false
-  let isClean = true
-  let isOver = false
   let wake = () => {}
   const heard = () => {
     isNews = true
     wake()
   }
-  const noticed = (message: object) => {
-    if ('severity' in message && message.severity === 'WARNING') isClean = false
-  }
-  connection.on('error', heard)
+  const { end } = attended(connection, heard)
   connection.on('notification', heard)
-  connection.on('notice', noticed)
   return {
-    isClean: () => isClean,
     /** Resolves when something was published since it was asked last, when the next look is due, or at the end. */
     async news(): Promise<void> {
       if (!isNews) {
@@ -231,13 +206,9 @@ function attended(connection: Lease) {
       isNews = false
     },
     end(destroy: boolean): void {
-      if (isOver) return
-      isOver = true
       wake()
       connection.off('notification', heard)
-      connection.off('notice', noticed)
-      if (!destroy) connection.off('error', heard)
-      connection.release(destroy)
+      end(destroy)
     },
   }
 }

@@ -1,8 +1,10 @@
 // The store that a process of a test is told to use.
 import { DatabaseSync } from 'node:sqlite'
 import type { Store } from 'holdfast'
+import { postgresStore } from 'holdfast/stores/postgres'
 import { redisStore } from 'holdfast/stores/redis'
 import { sqliteStore } from 'holdfast/stores/sqlite'
+import { Pool } from 'pg'
 import { createClient } from 'redis'
 
 export async function storeOf(url: string): Promise<{ store: Store; close: () => void }> {
@@ -11,6 +13,10 @@ export async function storeOf(url: string): Promise<{ store: Store; close: () =>
     client.on('error', () => {})
     await client.connect()
     return { store: redisStore(client), close: () => client.destroy() }
+  }
+  if (url.startsWith('postgres:')) {
+    const pool = new Pool({ connectionString: url })
+    return { store: postgresStore(pool), close: () => void pool.end() }
   }
   const database = new DatabaseSync(url)
   return { store: sqliteStore(database), close: () => database.close() }

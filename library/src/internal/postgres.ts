@@ -1,0 +1,56 @@
+// What the store and the feed in PostgreSQL share: pg's pool by the members used, and what a leased connection may say by itself.
+import { ConfigError } from '../errors.ts'
+
+/** What `new Pool()` of pg 8 gives. */
+export interface PostgresPool {
+  connect(): Promise<PostgresLease>
+}
+
+/** A connection that is leased from the pool. */
+export interface PostgresLease {
+  query(text: string, values?: unknown[]): Promise<PostgresResult>
+  query(statement: { name: string; text: string; values: unknown[] }): Promise<PostgresResult>
+  on(event: 'error' | 'notice' | 'notification', listener: (message: object) => void): unknown
+  off(event: 'error' | 'notice' | 'notification', listener: (message: object) => void): unknown
+  release(destroy?: boolean): void
+}
+
+export interface PostgresResult {
+  readonly rows: Record<string, unknown>[]
+  readonly rowCount: number | null
+}
+
+/** The name of a table, with or without its schema, that needs no quotes and leaves room for those made from it. */
+export function tableNamed(name: string): string {
+  if (!/^([a-z_][a-z0-9_]*\.)?[a-z_][a-z0-9_]*$/.test(name) || name.length > 50) {
+    throw new ConfigError(
+      `table: expected a name of a-z, 0-9 and _, with a schema and a dot before it or not, got '${name}'`,
+    )
+  }
+  return name
+}
+
+/** Listens to a leased connection until `end` gives it back. An error of its own, which `broken` hears of, must not end the process. */
+export function attended(connection: PostgresLease, broken: () => void = () => {}) {
+  let isClean = true
+  let isOver = false
+  // By the code, since severities come in the server's language.
+  const noticed = (message: object) => {
+    if ((message as { code?: unknown }).code !== '00000') isClean = false
+  }
+  connection.on('error', broken)
+  connection.on('notice', noticed)
+  return {
+    /** When waiting for a synchronous standby is called off, the commit is reported as done, with a warning. */
+    assertClean(): void {
+      if (!isClean) throw new Error('postgres: committed with a warning, perhaps on this server alone')
+    },
+    end(destroy: boolean): void {
+      if (isOver) return
+      isOver = true
+      connection.off('notice', noticed)
+      if (!destroy) connection.off('error', broken)
+      connection.release(destroy)
+    },
+  }
+}
