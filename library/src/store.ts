@@ -31,13 +31,22 @@ export interface StoreOptions {
   readonly signal?: AbortSignal | undefined
 }
 
+/** What a read may be given. */
+export interface ReadOptions extends StoreOptions {
+  /**
+   * The answer settles a write whose outcome is unknown, so it must hold as a write that resolved does. Only a store that may show what it would
+   * not have acknowledged (one that waits for replicas) has to look at it.
+   */
+  readonly settles?: boolean | undefined
+}
+
 /**
  * The contract of an engine, proved by `testStore` of `holdfast/testing`. Outcomes are values; a rejection means that the
  * engine failed, and then the outcome of a write is unknown. An engine that can't compare-and-set is no store.
  */
 export interface Store {
   /** The record, or `null` when there is none or it has expired. */
-  get(id: string, o?: StoreOptions): Promise<SessionRecord | null>
+  get(id: string, o?: ReadOptions): Promise<SessionRecord | null>
   /**
    * Writes `record` only if the stored version is `expected` (`null`: only if there is none). `false`: somebody else wrote,
    * or it is gone; nothing was changed. A record that has expired counts as gone. A record whose `expiresAt` has passed

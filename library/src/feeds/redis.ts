@@ -1,18 +1,26 @@
 // The feed in Redis or Valkey: one stream, in which every entry names the one before it.
-import { ConfigError } from '../errors.ts'
 import type { Cursor, Feed, Notice } from '../feed.ts'
 import { deadline } from '../internal/deadline.ts'
 import { milliseconds, type Duration } from '../internal/duration.ts'
+import {
+  close,
+  confirm,
+  confirmedWrites,
+  ownConnection,
+  patienceMs,
+  primaryOf,
+  proofOf,
+  refuseKeyPrefix,
+  type RedisDurability,
+  type RedisPrimaries,
+  type Single,
+} from '../internal/redis-confirmed.ts'
+
+export type { RedisDurability } from '../internal/redis-confirmed.ts'
 
 /** What `createClient`, `createClientPool`, `createSentinel` and `createCluster` of node-redis 6 give. */
-export interface RedisFeedClient {
+export interface RedisFeedClient extends RedisPrimaries {
   withCommandOptions(o: { timeout?: number }): object
-  /** Of a pool. */
-  execute?(use: never): Promise<unknown>
-  /** Of a Cluster. */
-  getNodeClientForKey?(key: string): Promise<object>
-  /** Of a Sentinel. */
-  getMasterNode?(): unknown
 }
 
 export interface RedisFeedOptions {
@@ -20,15 +28,8 @@ export interface RedisFeedOptions {
   key?: string | undefined
   /** How long notices are kept for readers that are away; after that they find a gap. Default `'1h'`. */
   retention?: Duration | undefined
-  /** Wait for replicas. Default: what the primary has counts as written. */
+  /** Wait for replicas, which must confirm every notice and every read. Default: what the primary has counts as written. */
   durability?: RedisDurability | undefined
-}
-
-export interface RedisDurability {
-  /** How many replicas must confirm every notice and every read: at least half of those that there are. */
-  readonly replicas: number
-  /** How long they have for it. Default `'250ms'`. */
-  readonly timeout?: Duration | undefined
 }
 
 /** The commands that the feed uses. */
@@ -36,22 +37,8 @@ interface Commands {
   eval(script: string, o: { keys: string[]; arguments: string[] }): Promise<unknown>
   xRead(stream: { key: string; id: string }, o: { COUNT: number; BLOCK: number }): Promise<unknown>
   xLen(key: string): Promise<unknown>
-  wait(replicas: number, timeoutMs: number): Promise<unknown>
 }
 
-/** A client with one connection to one server. */
-interface Single extends Commands {
-  readonly options?: { readonly socket?: object }
-  readonly isOpen: boolean
-  duplicate(o: object): Single
-  connect(): Promise<unknown>
-  destroy(): void
-  on(event: 'error', listener: () => void): unknown
-  unref(): void
-}
-
-/** An answer that takes longer doesn't come. */
-const patienceMs = 1_000
 const blockMs = 100
 const batch = 1_000
 
@@ -80,14 +67,16 @@ const batch = 1_000
 export function redisFeed(client: RedisFeedClient, o: RedisFeedOptions = {}): Feed {
   const key = o.key ?? 'hf:feed'
   const retentionMs = milliseconds('retention', o.retention ?? '1h')
-  const proof = durabilityOf(o.durability)
-  // oxlint-disable-next-line eslint/no-underscore-dangle -- what node-redis calls it
-  if ('_keyPrefix' in client && client._keyPrefix !== undefined) {
-    throw new ConfigError('redisFeed: the client has a keyPrefix, which not all of its connections apply; use `key`')
-  }
+  refuseKeyPrefix('redisFeed', client)
+  const proof = o.durability === undefined ? null : proofOf('redisFeed', client, o.durability)
   const shared = client.withCommandOptions({ timeout: undefined } as object) as Commands
   const within = deadline(patienceMs)
-  const write = proof === null ? null : confirmedWriter(proof)
+  // After a failover this is redirected, and the client learns of it.
+  const learn = () => shared.xLen(key)
+  const write =
+    proof === null
+      ? null
+      : confirmedWrites({ client, proof, learn, commandsOf: (connection) => connection as Single & Commands })
 
   /**
    * Replies name the server's history, so the order of what happens is that of one server: the script is one step there, after `asOf`
@@ -95,7 +84,7 @@ export function redisFeed(client: RedisFeedClient, o: RedisFeedOptions = {}): Fe
    * cursor names another predecessor, or there is none and the cursor is not the end. What was written on another server was
    * written to another history. What is added after the script ended, the XREAD that follows only waits for: the next script brings it.
    */
-  async function read(connection: Single, cursor: Cursor) {
+  async function read(connection: Single & Commands, cursor: Cursor) {
     const [id = origin, history = ''] = cursor.split('@')
     const [now, gap, entries, last] = (await connection.eval(readScript, {
       keys: [key],
@@ -111,76 +100,23 @@ export function redisFeed(client: RedisFeedClient, o: RedisFeedOptions = {}): Fe
     }
   }
 
-  /** Connections break for good: a new one may lead to another server, so nothing may be sent again over it unseen. */
-  async function connect(): Promise<Single> {
-    const source = await within(() => primary(client, shared, key))
-    const connection = source.duplicate({
-      url: undefined,
-      socket: { ...source.options?.socket, reconnectStrategy: false, socketTimeout: undefined },
-      commandOptions: { timeout: undefined },
-      clientSideCache: undefined,
-      maintNotifications: 'disabled',
-      pingInterval: undefined,
-    })
-    connection.on('error', () => {})
-    // Whoever closes the client is done.
-    connection.unref()
-    try {
-      await within(() => connection.connect())
-    } catch (error) {
-      close(connection)
-      throw error
-    }
-    return connection
-  }
-
-  /** Publishes over a connection of its own, which WAIT holds up. While one WAIT is under way, all who come share the next. */
-  function confirmedWriter(proof: Proof): (call: (to: Commands) => Promise<unknown>) => Promise<void> {
-    let open: Promise<{ connection: Single; confirmed: () => Promise<void> }> | null = null
-    const opened = async () => {
-      const connection = await connect()
-      let under: Promise<unknown> = Promise.resolve()
-      let next: Promise<void> | null = null
-      const confirmed = () => {
-        next ??= under.then(() => {
-          next = null
-          const answer = confirm(connection, proof)
-          under = answer.catch(() => {})
-          return answer
-        })
-        return next
-      }
-      return { connection, confirmed }
-    }
-    return async (call) => {
-      const mine = (open ??= opened())
-      try {
-        const { connection, confirmed } = await mine
-        await within(async () => {
-          await call(connection)
-          await confirmed()
-        })
-      } catch (error) {
-        // Whatever it was, the next one begins with a connection to whoever is the primary then.
-        if (open === mine) open = null
-        void mine.then(({ connection }) => close(connection)).catch(() => {})
-        throw error
-      }
-    }
+  async function connect(): Promise<Single & Commands> {
+    const source = await within(() => primaryOf(client, key, learn))
+    return (await within(() => ownConnection(source))) as Single & Commands
   }
 
   return {
     async publish(notice) {
       const add = (to: Commands) =>
         to.eval(publishScript, { keys: [key], arguments: [JSON.stringify(notice), String(retentionMs)] })
-      await (write === null ? add(shared) : write(add))
+      await (write === null ? add(shared) : write(key, add))
     },
 
     async *follow({ since, signal, now }) {
       if (signal.aborted) return
       let cursor = since ?? origin
       let complete = -Infinity
-      let connection: Single | null = null
+      let connection: (Single & Commands) | null = null
       const end = () => connection !== null && close(connection)
       signal.addEventListener('abort', end)
       try {
@@ -240,50 +176,3 @@ if ARGV[2] ~= '' and (history ~= ARGV[2] or (entries[1] and entries[1][2][2] or 
   entries, gap = after('${origin}'), 1
 end
 return { history, gap, entries, #entries > 0 and entries[#entries][1] or last() }`
-
-interface Proof {
-  readonly replicas: number
-  readonly timeoutMs: number
-}
-
-function durabilityOf(o: RedisDurability | undefined): Proof | null {
-  if (o === undefined) return null
-  const timeoutMs = milliseconds('durability.timeout', o.timeout ?? '250ms')
-  if (!Number.isSafeInteger(o.replicas) || o.replicas < 1) {
-    throw new ConfigError(`durability.replicas: expected a whole number from 1, got ${o.replicas}`)
-  }
-  if (timeoutMs >= patienceMs) {
-    throw new ConfigError(`durability.timeout: expected less than ${patienceMs} ms, got ${timeoutMs} ms`)
-  }
-  return { replicas: o.replicas, timeoutMs }
-}
-
-/** Resolves when enough replicas have all that the server had written when this arrived. */
-async function confirm(connection: Single, { replicas, timeoutMs }: Proof): Promise<void> {
-  const confirmed = Number(await connection.wait(replicas, timeoutMs))
-  if (confirmed < replicas) {
-    throw new Error(`redisFeed: ${confirmed} of ${replicas} replicas confirmed within ${timeoutMs} ms`)
-  }
-}
-
-/** A client of the server that takes writes now. It is shared: only to be duplicated. */
-async function primary(client: RedisFeedClient, shared: Commands, key: string): Promise<Single> {
-  const itself = async (one: unknown) => one
-  if (client.getNodeClientForKey !== undefined) {
-    // After a failover this is redirected, and the client learns of it.
-    await shared.xLen(key)
-    return (await client.getNodeClientForKey(key)) as Single
-  }
-  if (client.getMasterNode !== undefined) {
-    // What `use` gives may change servers unseen; and it waits until nobody else uses the client.
-    const sentinel = client as unknown as { _execute(isReadonly: boolean, use: typeof itself): Promise<unknown> }
-    // oxlint-disable-next-line eslint/no-underscore-dangle -- what node-redis calls it
-    return (await sentinel._execute(false, itself)) as Single
-  }
-  if (client.execute !== undefined) return (await client.execute(itself as never)) as Single
-  return client as unknown as Single
-}
-
-function close(connection: Single): void {
-  if (connection.isOpen) connection.destroy()
-}

@@ -1,19 +1,22 @@
 // Sessions in Redis or Valkey through node-redis 6: one server, Sentinel and Cluster by one path.
 import { Bytes } from '#bytes'
+import { confirmedWrites, proofOf, type RedisDurability, type RedisPrimaries } from '../internal/redis-confirmed.ts'
 import { headBytes, pack, unknownFormat, unpack } from '../internal/packed.ts'
 import { coveredUntil, entryOf, idIn, type Place, placeOf, spanFor } from '../internal/redis-index.ts'
-import { coverScript, putScript, type Script } from '../internal/redis-scripts.ts'
-import type { ScannableStore, SessionRecord } from '../store.ts'
+import { coverScript, provenEndScript, provenGetScript, putScript, type Script } from '../internal/redis-scripts.ts'
+import type { ReadOptions, ScannableStore, SessionRecord } from '../store.ts'
+
+export type { RedisDurability } from '../internal/redis-confirmed.ts'
 
 /** What `createClient`, `createClientPool`, `createSentinel` and `createCluster` of node-redis 6 give. */
-export interface RedisStoreClient extends Node {
+export interface RedisStoreClient extends Node, RedisPrimaries {
   /** Of a Cluster only. */
   readonly masters?: readonly object[]
-  nodeClient?(master: object): Promise<Node>
+  nodeClient?(master: object): Promise<object>
 }
 
 interface Node {
-  withCommandOptions(o: { timeout?: number; typeMapping?: object }): Commands
+  withCommandOptions(o: { timeout?: number; typeMapping?: object }): object
 }
 
 /** The commands that the store uses. Loosely typed where node-redis wants a `Buffer`, a type that only Node has. */
@@ -32,6 +35,8 @@ export interface RedisStoreOptions {
   prefix?: string | undefined
   /** What says which records have expired, in milliseconds since the epoch. Default `Date`. */
   clock?: { now(): number } | undefined
+  /** Wait for replicas: every write resolves when so many have it, and rejects when they don't. Default: what the primary has counts as written. */
+  durability?: RedisDurability | undefined
 }
 
 /** How far apart the clocks of two machines may be. Redis keeps what has expired for this much longer. */
@@ -49,6 +54,11 @@ const skewMs = 60_000
  * node-redis 6 puts a timer on every command by default, which costs 11 to 14 µs each. The store's own commands go without it, whatever the client
  * says: `createSessions` keeps a deadline for every call. For your own commands: `createClient({ commandOptions: { timeout: undefined } })`.
  *
+ * **With `durability: { replicas }`** a write resolves when so many replicas have it, over connections of the store's own to the primaries: opened by
+ * the first write, closed with the client. When fewer confirm in time it rejects, and its outcome is unknown: the primary may show it. What was
+ * acknowledged is lost only with all of these servers, or when a replica without it is promoted: `replicas` must be as many as can be.
+ * Its user may run WAIT. While a Cluster moves a slot, writes to what has moved already reject until the move is done.
+ *
  * A call rejects when Redis does, and with a `ConfigError` when it meets a record that a newer Holdfast wrote; an ending only when Redis does.
  */
 export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}): ScannableStore {
@@ -56,10 +66,26 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
   const prefix = o.prefix ?? 'hf:'
   const recordKeys = `${prefix}s:`
   const bucketKeys = `${prefix}u:`
-  const redis = withoutTimer(client, { [blobString]: Bytes })
+  const redis = storing(client)
+  const confirmed =
+    o.durability === undefined
+      ? null
+      : confirmedWrites({
+          client,
+          proof: proofOf('redisStore', client, o.durability),
+          learn: (key) => redis.get(key),
+          commandsOf: storing,
+        })
 
-  async function get(id: string): Promise<SessionRecord | null> {
-    const bytes = await redis.get(recordKeys + id)
+  /** A write that must hold: a touch too, which can't be told from a change here and shares what the others wait for. */
+  const write = <T>(key: string, call: (to: Commands) => Promise<T>): Promise<T> =>
+    confirmed === null ? call(redis) : confirmed(key, call)
+
+  async function get(id: string, { settles = false }: ReadOptions = {}): Promise<SessionRecord | null> {
+    const key = recordKeys + id
+    // What the primary alone has settles nothing.
+    const bytes =
+      settles && confirmed !== null ? await confirmed(key, (to) => run(to, provenGetScript, key)) : await redis.get(key)
     return bytes === null ? null : unpack(id, bytes as Uint8Array, clock.now())
   }
 
@@ -67,7 +93,8 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
     const place = await placeOf(userId)
     const until = Math.ceil(coveredUntil(record.expiresAt, spanFor(record)) / 1000)
     const entry = entryOf(place, record.id)
-    await run(redis, coverScript, bucketKeys + place.bucket, [entry, String(until), String(skewMs / 1000)])
+    const bucket = bucketKeys + place.bucket
+    await write(bucket, (to) => run(to, coverScript, bucket, [entry, String(until), String(skewMs / 1000)]))
   }
 
   /** Best effort: an entry without a record is harmless and goes with its time. Ids are not reused, so this can't hit a new session. */
@@ -81,7 +108,7 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
     const { id, userId, expiresAt } = record
     const span = spanFor(record)
     const { bytes, userBytes } = pack(record, span)
-    const write = (cover: number) =>
+    const set = (cover: number) =>
       compareAndSet(id, [
         String(expected ?? 0),
         String(now),
@@ -91,13 +118,13 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
         String(headBytes + userBytes),
       ])
 
-    if (userId === null) return (await write(0)) === written
+    if (userId === null) return (await set(0)) === written
     if (expected !== null) {
-      const answer = await write(coveredUntil(expiresAt, span))
+      const answer = await set(coveredUntil(expiresAt, span))
       if (answer !== uncovered) return answer === written
     }
     await cover(record, userId)
-    return (await write(0)) === written
+    return (await set(0)) === written
   }
 
   async function endIf({ id, userId }: SessionRecord, expected: number | null, now: number): Promise<boolean> {
@@ -107,13 +134,17 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
   }
 
   async function compareAndSet(id: string, args: (string | Uint8Array)[]): Promise<number> {
-    const answer = (await run(redis, putScript, recordKeys + id, args)) as number
+    const key = recordKeys + id
+    const answer = (await write(key, (to) => run(to, putScript, key, args))) as number
     if (answer < 0) throw unknownFormat(-answer)
     return answer
   }
 
   async function end(id: string): Promise<boolean> {
-    const bytes = (await redis.getDel(recordKeys + id)) as Uint8Array | null
+    const key = recordKeys + id
+    // Also of what is gone already: the first try may have ended it on the primary alone.
+    const ending = confirmed === null ? redis.getDel(key) : confirmed(key, (to) => run(to, provenEndScript, key))
+    const bytes = (await ending) as Uint8Array | null
     if (bytes === null) return false
     let record: SessionRecord | null
     try {
@@ -154,7 +185,7 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
       let missing: boolean
       do {
         const ids = (await indexed(place)).filter((id) => !live.has(id) && (absences.get(id) ?? 0) < 2)
-        const records = await Promise.all(ids.map(get))
+        const records = await Promise.all(ids.map((id) => get(id)))
         for (const [i, id] of ids.entries()) {
           const record = records[i]!
           if (record === null) absences.set(id, (absences.get(id) ?? 0) + 1)
@@ -173,7 +204,7 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
       const master = nodes[node]
       if (master === undefined) return { records: [], cursor: null }
       const server = master === null || client.nodeClient === undefined ? client : await client.nodeClient(master)
-      const found = (await withoutTimer(server, {}).scan(String(at), {
+      const found = (await withoutTimer(server as Node, {}).scan(String(at), {
         MATCH: `${recordKeys.replace(/[*?[\]\\^]/g, '\\$&')}*`,
         COUNT: limit,
       })) as { cursor: string; keys: string[] }
@@ -191,16 +222,20 @@ const uncovered = 2
 /** RESP's `$`, the type of a value. */
 const blobString = 36
 
+function storing(client: Node): Commands {
+  return withoutTimer(client, { [blobString]: Bytes })
+}
+
 function withoutTimer(client: Node, typeMapping: object): Commands {
   // node-redis merges the client's defaults under these, so only a stated `undefined` takes the timer away.
-  return client.withCommandOptions({ timeout: undefined, typeMapping } as { typeMapping: object })
+  return client.withCommandOptions({ timeout: undefined, typeMapping } as { typeMapping: object }) as Commands
 }
 
 async function run(
   redis: Commands,
   { sha1, text }: Script,
   key: string,
-  args: (string | Uint8Array)[],
+  args: (string | Uint8Array)[] = [],
 ): Promise<unknown> {
   const call = { keys: [key], arguments: args }
   try {
