@@ -1,0 +1,188 @@
+// Sessions in MySQL or MariaDB, through a pool of mysql2.
+import {
+  errorNumber,
+  leasing,
+  quoted,
+  readOnly,
+  refuseReadOnly,
+  rowsOf,
+  written,
+  type MysqlPool,
+  type Row,
+  type Value,
+} from '../internal/mysql.ts'
+import type { ScannableStore, SessionRecord, SweepableStore } from '../store.ts'
+
+export interface MysqlStoreOptions {
+  /** The name of the table, with a schema before it if you like. Default `holdfast_sessions`. */
+  table?: string | undefined
+  /** What says which records have expired, in milliseconds since the epoch. Default `Date`. */
+  clock?: { now(): number } | undefined
+}
+
+const who = 'mysqlStore'
+const defaultTable = 'holdfast_sessions'
+const duplicateKey = 1062
+/** Few enough rows that nobody waits for their locks. */
+const sweptAtOnce = 100
+
+/**
+ * Keeps sessions in MySQL 8 or later, or MariaDB 10.6 or later, in the table that `mysqlStoreSchema` makes. The pool, of `mysql2/promise`, is yours:
+ *
+ * ```ts
+ * const pool = createPool({ uri, connectionLimit: 10, connectTimeout: 1_000, enableKeepAlive: true })
+ * ```
+ *
+ * Best it is the store's own: a transaction that somebody else left open on a connection would show old sessions. A call that has no answer after a
+ * second rejects, and its connection is destroyed, so a server that is back finds a pool that works; `connectTimeout` keeps those that can't connect
+ * from filling it. Autocommit, `utf8mb4` and a strict `sql_mode`, mysql2's and the servers' defaults, are looked for at the first call.
+ *
+ * Reads and writes must go to the primary. A server that is `read_only` (a replica, a primary that was replaced) is refused at each read and
+ * by itself at each write, unless the user of the pool has a right that passes over it (SUPER, READ ONLY ADMIN, CONNECTION ADMIN): give it none. In a
+ * Galera cluster use one node at a time, or `wsrep_sync_wait=1`.
+ *
+ * Each call is one statement by an index, `sweep` two for each hundred records; a `put` that finds an expired record in its place is three. Durable is what
+ * the server means by it: `innodb_flush_log_at_trx_commit=1` and `sync_binlog=1` for a crash, semi-synchronous replication for a failover.
+ * The victim of a deadlock is tried again; other errors of the server reject.
+ * @throws ConfigError when `table` is no name; the first call rejects with one when the settings of the pool are wrong
+ */
+export function mysqlStore(pool: MysqlPool, o: MysqlStoreOptions = {}): SweepableStore & ScannableStore {
+  const clock = o.clock ?? Date
+  const table = quoted(o.table ?? defaultTable, 64)
+  const leased = leasing(pool, who)
+
+  const changing = ['userId', 'credential', 'identity', 'data', 'createdAt', 'seenAt', 'expiresAt', 'epoch', 'version']
+  const insert = `INSERT INTO ${table} (id, ${changing.join()}) VALUES (?${', ?'.repeat(changing.length)})`
+  // The version is another one, so a row that was found is a row that was changed, whichever of the two the client asks the server to count.
+  const update = `UPDATE ${table} SET ${changing.map((name) => `${name} = ?`).join()} WHERE id = ? AND version = ? AND expiresAt > ?`
+  const endIf = `DELETE FROM ${table} WHERE id = ? AND version = ? AND expiresAt > ?`
+  const end = `DELETE FROM ${table} WHERE id = ? AND expiresAt > ?`
+  const clear = `DELETE FROM ${table} WHERE id = ? AND expiresAt <= ?`
+  const expired = `SELECT id FROM ${table} WHERE expiresAt <= ? LIMIT ?`
+  const sweepAway = `DELETE FROM ${table} WHERE id IN (?${', ?'.repeat(sweptAtOnce - 1)}) AND expiresAt <= ?`
+
+  // Also where no record is found there is a row that says whether the server may be asked at all.
+  const select = (from: string) =>
+    `SELECT ${readOnly}, CONVERT(id USING utf8mb4) AS id, CONVERT(userId USING utf8mb4) AS userId, ${changing.slice(1).join()}
+     FROM (SELECT 1 AS one) AS one LEFT JOIN ${from}`
+  const byId = select(`${table} ON id = ? AND expiresAt > ?`)
+  const byUser = select(`${table} ON userId = ? AND expiresAt > ?`)
+  const page = `${select(`(SELECT * FROM ${table} WHERE id > ? AND expiresAt > ? ORDER BY id LIMIT ?) AS page ON TRUE`)} ORDER BY page.id`
+
+  async function found(sql: string, values: Value[], signal?: AbortSignal): Promise<SessionRecord[]> {
+    return leased(async (connection) => {
+      const rows = await rowsOf(connection, sql, values)
+      refuseReadOnly(rows[0]!, who)
+      return rows.filter(({ id }) => id !== null).map(toRecord)
+    }, signal)
+  }
+
+  function write(sql: string, values: Value[], signal?: AbortSignal): Promise<boolean> {
+    return leased(async (connection) => (await written(connection, sql, values)) === 1, signal)
+  }
+
+  /** What has expired and was not swept yet is in the way of nobody. */
+  async function start(record: SessionRecord, now: number, signal?: AbortSignal): Promise<boolean> {
+    const values = [record.id, ...valuesOf(record)]
+    return leased(async (connection) => {
+      for (const last of [false, true]) {
+        try {
+          return (await written(connection, insert, values)) === 1
+        } catch (error) {
+          if (errorNumber(error) !== duplicateKey) throw error
+        }
+        if (!last) await written(connection, clear, [record.id, now])
+      }
+      return false
+    }, signal)
+  }
+
+  return {
+    async get(id, { signal } = {}) {
+      return (await found(byId, [id, clock.now()], signal))[0] ?? null
+    },
+
+    async put(record, expected, { signal } = {}) {
+      const { id } = record
+      const now = clock.now()
+      if (record.expiresAt > now) {
+        if (expected === null) return start(record, now, signal)
+        return write(update, [...valuesOf(record), id, expected, now], signal)
+      }
+      if (expected === null) return (await found(byId, [id, now], signal)).length === 0
+      return write(endIf, [id, expected, now], signal)
+    },
+
+    // One by one, since MySQL does not say which rows a statement removed; side by side, so they are flushed together.
+    async delete(ids, { signal } = {}) {
+      const now = clock.now()
+      const ended = await Promise.all(ids.map((id) => write(end, [id, now], signal)))
+      return ids.filter((_, i) => ended[i])
+    },
+
+    async listByUser(userId, { signal } = {}) {
+      const records = await found(byUser, [userId, clock.now()], signal)
+      return records.sort((a, b) => b.createdAt - a.createdAt)
+    },
+
+    // Looked up without a lock and removed by key: a range of the index, locked first, would meet the writers coming the other way.
+    async sweep(limit) {
+      for (let swept = 0; ;) {
+        const now = clock.now()
+        const removed = await leased(async (connection) => {
+          const rows = await rowsOf(connection, expired, [now, String(Math.min(sweptAtOnce, limit - swept))])
+          if (rows.length === 0) return null
+          const ids = Array.from({ length: sweptAtOnce }, (_, i) => (rows[i] ?? rows[0]!)['id'] as Value)
+          return written(connection, sweepAway, [...ids, now])
+        })
+        swept += removed ?? 0
+        if (removed === null || swept >= limit) return swept
+      }
+    },
+
+    async scan({ cursor, limit }) {
+      const records = await found(page, [cursor ?? '', clock.now(), String(limit)])
+      return { records, cursor: records.length < limit ? null : records.at(-1)!.id }
+    },
+  }
+}
+
+/**
+ * The statement that makes the table if it is not there: run it before anything else, as often as you like. The database must be
+ * of InnoDB, as is the default.
+ */
+export function mysqlStoreSchema(table: string = defaultTable): readonly string[] {
+  // Bytes rather than text where values are compared: MySQL's collations take 'anna ' for 'anna'. A user's index holds the first 255 bytes,
+  // and what is longer is compared in full.
+  const text = 'LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL'
+  return [
+    `CREATE TABLE IF NOT EXISTS ${quoted(table, 64)} (
+  id VARBINARY(255) NOT NULL PRIMARY KEY,
+  userId LONGBLOB,
+  credential ${text},
+  identity ${text},
+  data ${text},
+  createdAt BIGINT NOT NULL,
+  seenAt BIGINT NOT NULL,
+  expiresAt BIGINT NOT NULL,
+  epoch BIGINT NOT NULL,
+  version BIGINT NOT NULL,
+  KEY byUser (userId(255)),
+  KEY byEnd (expiresAt)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC`,
+  ]
+}
+
+function valuesOf(record: SessionRecord): Value[] {
+  const { userId, credential, identity, data, createdAt, seenAt, expiresAt, epoch, version } = record
+  return [userId, credential, identity, data, createdAt, seenAt, expiresAt, epoch, version]
+}
+
+function toRecord(row: Row): SessionRecord {
+  const { id, userId, credential, identity, data } = row as unknown as SessionRecord
+  // A pool may be told to give large numbers as text.
+  const [createdAt, seenAt, expiresAt, epoch, version] = ['createdAt', 'seenAt', 'expiresAt', 'epoch', 'version'].map(
+    (name) => Number(row[name]),
+  ) as [number, number, number, number, number]
+  return { id, userId, credential, identity, data, createdAt, seenAt, expiresAt, epoch, version }
+}
