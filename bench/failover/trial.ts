@@ -1,0 +1,245 @@
+// One failover: load, fault, promotion, return; then everything that was acknowledged is looked up.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { createSessions } from 'holdfast'
+import { clock, type Connection, type Engine, type Fault } from './engine.ts'
+import { people, type Call, type People, type Process } from './people.ts'
+
+/** Of one setting in one failover; instants in ms after the fault. `null`: nothing failed. */
+export interface Outcome {
+  readonly promotedMs: number
+  /** The engine's own client, alone. */
+  readonly plainMs: number | null
+  /** All processes write again: from the fault. */
+  readonly writesMs: number | null
+  /** All processes verify again: from the fault. */
+  readonly opensMs: number | null
+  readonly acknowledged: { readonly sessions: number; readonly updates: number; readonly endings: number }
+  readonly lost: { readonly sessions: number; readonly updates: number }
+  /** Endings that were acknowledged, and accepted later: past the bound of the feed, where there is one. */
+  readonly cameBack: number
+  /** Of these, those that are still accepted in the end. */
+  readonly backForGood: number
+  /** From the acknowledgement of such an ending to the last accept. */
+  readonly lastAcceptMs: number
+  /** Live sessions that were called ended, and were there later. */
+  readonly wronglyRefused: number
+  /** Requests without a credential that were not served. */
+  readonly anonymousFailed: number
+  readonly longestMs: { readonly open: number; readonly write: number; readonly anonymous: number }
+  /** Calls that were never answered. */
+  readonly hung: number
+  readonly wrongs: readonly string[]
+}
+
+export interface Trial {
+  readonly settings: Readonly<Record<string, Outcome>>
+  /** The longest time for which this process, with all clients in it, got no CPU. */
+  readonly stallMs: number
+}
+
+const processCount = 3
+const warmMs = 1_500
+/** So long nothing failed any more: then it is over. */
+const calmMs = 1_000
+const limitMs = 30_000
+/** What was asked last is answered by then, or never. */
+const drainMs = 4_000
+const maxStalenessMs = 1_000
+const plainEveryMs = 20
+/** Nobody waits longer for the engine's own client than for ours. */
+const plainPatienceMs = 500
+
+let spaces = 0
+
+export async function trial(engine: Engine, fault: Fault, settings: readonly string[]): Promise<Trial> {
+  const closing: (() => void)[] = []
+  const stall = watchForStalls()
+  try {
+    const groups = await Promise.all(settings.map(startGroup))
+    const plain = await startPlain()
+    await sleep(warmMs + Math.random() * 500)
+    const strike = await engine.strike(fault)
+    const promotedAt = await strike.promotedAt
+    await untilCalm(promotedAt, [...groups.map(({ load }) => load.calls), plain])
+    const healedAt = clock()
+    await strike.heal()
+    await sleep(1_000)
+    for (const { load } of groups) load.stop()
+    await untilAnswered(groups)
+    await sleep(maxStalenessMs + 200)
+    const within = { from: strike.at, until: healedAt, promotedAt }
+    const plainMs = backAt(plain, within)
+    const judged = await Promise.all(
+      groups.map(async (group) => [group.setting, await judge(group, { ...within, plainMs })] as const),
+    )
+    return { settings: Object.fromEntries(judged), stallMs: stall() }
+  } finally {
+    for (const close of closing) close()
+    stall()
+  }
+
+  async function startGroup(setting: string) {
+    const space = `hf${++spaces}`
+    const connections: Connection[] = []
+    for (let n = 0; n < processCount; n++) connections.push(await engine.connect(setting, space, n))
+    const processes = connections.map((one) => processOn(one))
+    closing.push(() => connections.forEach(({ close }) => close()))
+    const load = people(processes, connections[0]!.feed !== null)
+    closing.push(() => load.stop())
+    return { setting, space, processes, load }
+  }
+
+  function processOn({ store, feed }: Connection): Process {
+    const sessions = createSessions({ store, ...(feed === null ? {} : { feed }) })
+    closing.push(() => sessions.close())
+    return sessions as Process
+  }
+
+  /** Writes one after the other, as long as this goes on. */
+  async function startPlain(): Promise<Call[]> {
+    const calls: Call[] = []
+    const { write, close } = await engine.plain()
+    const over = new AbortController()
+    closing.push(() => {
+      over.abort()
+      close()
+    })
+    const run = async () => {
+      for (; !over.signal.aborted; await sleep(plainEveryMs)) {
+        const began = clock()
+        const failed = new Promise<never>((_, reject) => setTimeout(reject, plainPatienceMs))
+        const outcome = await Promise.race([write(), failed]).then(
+          () => 'done' as const,
+          () => 'unavailable' as const,
+        )
+        calls.push({ kind: 'write', n: 0, began, ended: clock(), outcome })
+      }
+    }
+    void run()
+    return calls
+  }
+
+  async function judge(
+    { setting, space, processes, load }: Awaited<ReturnType<typeof startGroup>>,
+    { plainMs, ...within }: Within & { plainMs: number | null },
+  ): Promise<Outcome> {
+    const hung = load.pending()
+    const fresh = await engine.connect(setting, space, processCount)
+    closing.push(() => fresh.close())
+    const later = processOn(fresh)
+    const lost = { sessions: 0, updates: 0 }
+    let wronglyRefused = 0
+    let backForGood = 0
+    let lastAcceptMs = 0
+    const acknowledged = { sessions: load.held.length, updates: 0, endings: 0 }
+    const cameBack = new Set<string>()
+    for (const one of load.held) {
+      acknowledged.updates += one.added.length
+      // Its ending found that it had gone.
+      if (one.missed && one.state === 'ended') lost.sessions++
+      if (one.state === 'live') {
+        const session = await insisting(() => later.open(one.token))
+        if (session.id === null) {
+          lost.sessions++
+          continue
+        }
+        if (one.missed) wronglyRefused++
+        const list = (await insisting(() => session.read('list'))) as string[]
+        lost.updates += one.added.filter((what) => !list.includes(what)).length
+      } else if (one.state === 'ended') {
+        acknowledged.endings++
+        const again = await Promise.all(
+          [later, ...processes].map((sessions) => insisting(() => sessions.open(one.token))),
+        )
+        const isBack = again.some(({ id }) => id !== null)
+        if (isBack) backForGood++
+        if (isBack || one.acceptedAt > 0) cameBack.add(one.id)
+        if (one.acceptedAt > 0) lastAcceptMs = Math.max(lastAcceptMs, one.acceptedAt - one.endedAt)
+      }
+    }
+    const of = (kind: Call['kind']) => load.calls.filter((call) => call.kind === kind)
+    const longest = (kind: Call['kind']) => Math.max(0, ...of(kind).map(({ began, ended }) => ended - began))
+    return {
+      promotedMs: within.promotedAt - within.from,
+      plainMs,
+      writesMs: backAt(of('write'), within),
+      opensMs: backAt(of('open'), within),
+      acknowledged,
+      lost,
+      cameBack: cameBack.size,
+      backForGood,
+      lastAcceptMs,
+      wronglyRefused,
+      anonymousFailed: of('anonymous').filter(({ outcome }) => outcome !== 'done').length,
+      longestMs: { open: longest('open'), write: longest('write'), anonymous: longest('anonymous') },
+      hung,
+      wrongs: load.wrongs.slice(0, 5),
+    }
+  }
+}
+
+interface Within {
+  readonly from: number
+  readonly until: number
+  readonly promotedAt: number
+}
+
+/** When the last of the processes had its first success after its last failure, in ms after the fault. `null`: nothing failed. */
+function backAt(calls: readonly Call[], { from, until }: Within): number | null {
+  const inside = calls.filter(({ began }) => began >= from - plainPatienceMs && began < until)
+  const backs = [...Map.groupBy(inside, ({ n }) => n).values()].map((mine) => {
+    const failed = mine.filter(({ outcome, ended }) => outcome !== 'done' && ended > from)
+    if (failed.length === 0) return null
+    const lastBegan = Math.max(...failed.map(({ began }) => began))
+    const successes = mine.filter(({ outcome, began }) => outcome === 'done' && began > lastBegan)
+    return Math.min(...successes.map(({ ended }) => ended)) - from
+  })
+  const some = backs.filter((one) => one !== null)
+  return some.length === 0 ? null : Math.max(...some)
+}
+
+/** Until everybody succeeded after the promotion, and nothing failed for a while. */
+async function untilCalm(promotedAt: number, all: readonly (readonly Call[])[]): Promise<void> {
+  const isCalm = () =>
+    all.every((calls) => {
+      const writes = calls.filter(({ kind, ended }) => kind === 'write' && ended > promotedAt)
+      const lastFailed = Math.max(
+        promotedAt,
+        ...writes.filter(({ outcome }) => outcome !== 'done').map(({ ended }) => ended),
+      )
+      return (
+        clock() > lastFailed + calmMs && writes.some(({ outcome, began }) => outcome === 'done' && began > lastFailed)
+      )
+    })
+  for (const until = clock() + limitMs; !isCalm() && clock() < until;) await sleep(50)
+}
+
+async function untilAnswered(groups: readonly { readonly load: People }[]): Promise<void> {
+  for (const until = clock() + drainMs; groups.some(({ load }) => load.pending() > 0) && clock() < until;)
+    await sleep(50)
+}
+
+/** What everybody who is told 503 does. */
+async function insisting<T>(ask: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (attempt === 50) throw error
+      await sleep(100)
+    }
+  }
+}
+
+function watchForStalls(): () => number {
+  let before = clock()
+  let longest = 0
+  const timer = setInterval(() => {
+    longest = Math.max(longest, clock() - before - 20)
+    before = clock()
+  }, 20)
+  return () => {
+    clearInterval(timer)
+    return longest
+  }
+}
