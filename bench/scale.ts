@@ -1,288 +1,218 @@
-// Up to a million sessions: bytes of each in Redis, beside connect-redis with the same content, and what calls cost as they grow.
-// Options: --part bytes|calls --sessions 1000000 --stores redis,sqlite,memory --write
-import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+// `npm run bench:scale`: what the calls of each store cost as sessions grow to a million, what a session takes in its engine, and in Redis
+// beside connect-redis. One engine at a time. Options: --part calls|bytes --only redis,postgres --sessions 1000000 --write
 import { parseArgs } from 'node:util'
-import { createSessions, type SessionRecord, type Store } from 'holdfast'
-import { memoryStore } from 'holdfast/stores/memory'
-import { redisStore } from 'holdfast/stores/redis'
-import { sqliteStore } from 'holdfast/stores/sqlite'
-import { createClient } from 'redis'
-import { withoutTimeout } from './harness/contender.ts'
+import type { SessionRecord, Store } from 'holdfast'
+import { besideConnectRedis, type Bytes } from './harness/beside-connect-redis.ts'
+import { engines, type Engine } from './harness/engines.ts'
 import { pin, serverCore } from './harness/machine.ts'
-import { address, amr, person, roles, userAgent } from './harness/person.ts'
-import { benchRedis, type BenchRedis } from './harness/redis.ts'
-import { heading, provenance, publish, quantile, round, save, table } from './harness/report.ts'
+import { atOnce, inBatches, recordMaker, updated, userOf } from './harness/records.ts'
+import { benchRedis } from './harness/redis.ts'
+import { heading, median, provenance, publish, quantile, round, save, saved, table } from './harness/report.ts'
 
 const { values } = parseArgs({
   options: {
     part: { type: 'string', multiple: true, default: ['bytes', 'calls'] },
+    only: { type: 'string', multiple: true, default: ['redis,sqlite,postgres,mysql,memory'] },
     sessions: { type: 'string', default: '1000000' },
-    stores: { type: 'string', default: 'redis,sqlite,memory' },
     write: { type: 'boolean', default: false },
   },
 })
 const most = Number(values.sessions)
 const sizes = [1000, 10_000, 100_000, 1_000_000].filter((size) => size <= most)
-const atOnce = 64
-const hour = { type: 'EX', value: 3600 } as const
-const callNames = ['create', 'read', 'update', 'list'] as const
-type CallName = (typeof callNames)[number]
+const only = values.only.flatMap((names) => names.split(','))
 const perUser = 4
 const sample = 1000
-/** Of the sessions that are in the store, by number. */
-const ids: string[] = []
+const sweptAtOnce = 1000
 
-/** Makes records exactly as `start` does. */
-const maker = recordMaker()
-
-pin(process.pid, serverCore)
-console.log(`up to ${most.toLocaleString('en')} sessions: about ${Math.ceil(most / 130_000) + 1} minutes\n`)
-const redis = await benchRedis()
-try {
-  const about = heading(redis.version)
-  const bytes = values.part.includes('bytes') ? await measureBytes(redis) : null
-  const calls = values.part.includes('calls') ? await measureCalls(values.stores.split(',')) : null
-  if (bytes !== null)
-    show('bytes', `${bytesTable(bytes)}\n\n${most.toLocaleString('en')} sessions; ${provenance(about)}.`)
-  if (calls !== null) show('calls', `${callsTable(calls)}\n\n${provenance(about)}.`)
-  if (bytes !== null && calls !== null && most === 1_000_000) save('scale', { ...about, sessions: most, bytes, calls })
-} finally {
-  await redis.stop()
-}
-
-function show(name: string, text: string): void {
-  console.log(`\n${text}`)
-  if (values.write) publish(name, text)
-}
-
-// Bytes
-
-interface Bytes {
-  readonly name: string
-  readonly bytesPerSession: number
-}
-
-async function measureBytes(redis: BenchRedis): Promise<readonly Bytes[]> {
-  const client = await connect(redis.url)
-  const store = redisStore(client)
-  const theirs = connectRedisStore(client)
-  const put = (perUser: number) => async (n: number) => void (await store.put(await maker(n, perUser), null))
-  const layouts: readonly (readonly [string, (n: number) => Promise<void>])[] = [
-    ['Holdfast, one session per user', put(1)],
-    ['Holdfast, four sessions per user', put(4)],
-    ['connect-redis, the same content without index and credential', (n) => theirs(n)],
-    ['an empty key with expiry', async (n) => void (await client.set(sessionId(n), '', { expiration: hour }))],
-  ]
-  const results: Bytes[] = []
-  for (const [name, add] of layouts) {
-    await redis.empty()
-    const before = await redis.usedMemory()
-    await inBatches(0, most, add)
-    const bytesPerSession = round(((await redis.usedMemory()) - before) / most, 1)
-    console.log(`${name}: ${bytesPerSession} bytes`)
-    results.push({ name, bytesPerSession })
-  }
-  client.destroy()
-  return results
-}
-
-/** As long as the ids of connect-redis's sessions with its default prefix, and as those of Holdfast. */
-function sessionId(n: number): string {
-  return `hf:s:${String(n).padStart(22, '0')}`
-}
-
-/** Their session of the same user with the same roles, device and data. */
-function connectRedisStore(client: object): (n: number) => Promise<void> {
-  const require = createRequire(import.meta.url)
-  const { RedisStore } = require('connect-redis') as { RedisStore: new (o: object) => TheirStore }
-  const theirs = new RedisStore({ client })
-  const originalMaxAge = 30 * 60_000
-  return (n) => {
-    const { userId, data } = person(n)
-    const cookie = {
-      originalMaxAge,
-      expires: new Date(Date.now() + originalMaxAge),
-      httpOnly: true,
-      secure: true,
-      sameSite: 'lax',
-      path: '/',
-    }
-    const device = { browser: 'Chrome 140', system: 'Windows', address }
-    return theirs.set(String(n).padStart(32, '0'), { cookie, userId, roles, amr, device, data: { profile: data } })
-  }
-}
-interface TheirStore {
-  set(id: string, session: object): Promise<void>
-}
-
-function bytesTable(results: readonly Bytes[]): string {
-  return table(
-    ['', 'bytes per session'],
-    results.map(({ name, bytesPerSession }) => [name, bytesPerSession.toFixed(0)]),
-  )
-}
-
-// Calls
-
-interface Calls {
-  readonly store: string
-  readonly sessions: number
-  readonly call: CallName
+const callNames = ['create', 'read', 'update', 'list'] as const
+interface Cost {
   /** One call after the other, in µs. */
   readonly medianUs: number
   readonly p99Us: number
   /** With 64 under way, in µs of time per call. */
-  readonly pipelinedMedianUs: number
-  readonly pipelinedP99Us: number
+  readonly pipelinedUs: number
+}
+interface Grown {
+  readonly sessions: number
+  readonly calls: Readonly<Record<(typeof callNames)[number], Cost>>
+  /** Removing a thousand that have expired, in ms; `null` where the engine expires by itself. */
+  readonly sweepMs: number | null
+}
+interface Measured {
+  readonly store: string
+  readonly version: string
+  readonly date: string
+  readonly loadedPerSecond: number
+  readonly sizes: readonly Grown[]
+  /** Per session at the largest size: as loaded, and after an update of every tenth. */
+  readonly bytes: { readonly loaded: number; readonly updated: number } | null
+}
+interface Results {
+  readonly bytes: readonly Bytes[]
+  readonly stores: readonly Measured[]
 }
 
-async function measureCalls(names: readonly string[]): Promise<readonly Calls[]> {
-  const results: Calls[] = []
-  for (const name of names) {
-    await using opened = await openStore(name)
-    let filled = 0
-    for (const size of sizes) {
-      await inBatches(filled, size, async (n) => void (await opened.store.put(await maker(n, perUser), null)))
-      filled = size
-      for (const call of callNames) {
-        const measured = { store: name, sessions: size, call, ...(await measureCall(opened.store, call, size)) }
-        results.push(measured)
-        console.log(`${name} ${size} ${call}: ${measured.medianUs} µs, pipelined ${measured.pipelinedMedianUs} µs`)
-      }
-    }
+pin(process.pid, serverCore)
+const before = (saved('scale') as Results | null) ?? { bytes: [], stores: [] }
+const stores = new Map(before.stores.map((measured) => [measured.store, measured]))
+let bytes = before.bytes
+let redisVersion: string | null = null
+if (values.part.includes('bytes') && only.includes('redis')) {
+  const redis = await benchRedis()
+  redisVersion = redis.version
+  bytes = await besideConnectRedis(redis, most).finally(() => redis.stop())
+}
+if (values.part.includes('calls')) {
+  for (const name of only) stores.set(name, await measure(name))
+}
+const about = heading(redisVersion)
+const rows = Object.keys(engines).flatMap((name) => stores.get(name) ?? [])
+show(
+  'bytes',
+  table(
+    ['', 'bytes per session'],
+    bytes.map(({ name, bytesPerSession }) => [name, bytesPerSession.toFixed(0)]),
+  ),
+)
+show('calls', callsTable(rows))
+show('engine-bytes', bytesTable(rows))
+if (most === 1_000_000) save('scale', { ...about, sessions: most, bytes, stores: rows })
+
+function show(name: string, markdown: string): void {
+  const text = `${markdown}\n\n${most.toLocaleString('en')} sessions; ${provenance(about)}.`
+  console.log(`\n${text}`)
+  if (values.write) publish(name, text)
+}
+
+async function measure(name: string): Promise<Measured> {
+  let aheadMs = 0
+  const clock = { now: () => Date.now() + aheadMs }
+  await using engine = await engines[name]!(clock)
+  const { store } = engine
+  const ids: string[] = []
+  const make = recordMaker()
+  const emptyBytes = (await engine.bytes?.()) ?? 0
+  const bytesEach = async () => round((((await engine.bytes?.()) ?? 0) - emptyBytes) / most, 0)
+
+  const grown: Grown[] = []
+  let loadingMs = 0
+  let loaded = 0
+  for (const size of sizes) {
+    const startedAt = performance.now()
+    await inBatches(ids.length, size, async (n) => {
+      const record = await make(n, perUser)
+      if (!(await store.put(record, null))) throw new Error('a new session had a conflict')
+      ids[n] = record.id
+    })
+    loadingMs += performance.now() - startedAt
+    if (size === most) loaded = await bytesEach()
+    const calls = {} as Record<(typeof callNames)[number], Cost>
+    for (const call of callNames) calls[call] = await cost(store, ids, call)
+    const sweepMs = 'sweep' in store ? await sweeping(store) : null
+    grown.push({ sessions: size, calls, sweepMs })
+    console.log(
+      `${name} ${size}: ${callNames.map((call) => `${call} ${calls[call].medianUs} µs`).join(', ')}, sweep ${sweepMs} ms`,
+    )
   }
-  return results
-}
-
-async function measureCall(
-  store: Store,
-  call: CallName,
-  size: number,
-): Promise<Omit<Calls, 'store' | 'sessions' | 'call'>> {
-  const alone: number[] = []
-  const together: number[] = []
-  const created: string[] = []
-  await repeat(200, () => prepare())
-  await repeat(sample, async () => {
-    const make = await prepare()
-    const startedAt = performance.now()
-    await make()
-    alone.push((performance.now() - startedAt) * 1000)
+  await inBatches(0, most / 10, async (n) => {
+    const record = updated((await store.get(ids[n * 10]!))!)
+    if (!(await store.put(record, record.version - 1))) throw new Error('an update without a rival had a conflict')
   })
-  await repeat(Math.ceil(sample / 10), async () => {
-    const makes: (() => Promise<unknown>)[] = []
-    await repeat(atOnce, async () => void makes.push(await prepare()))
-    const startedAt = performance.now()
-    await Promise.all(makes.map((make) => make()))
-    together.push(((performance.now() - startedAt) * 1000) / atOnce)
-  })
-  for (let at = 0; at < created.length; at += 500) await store.delete(created.slice(at, at + 500))
   return {
-    medianUs: round(quantile(alone, 0.5), 2),
-    p99Us: round(quantile(alone, 0.99), 2),
-    pipelinedMedianUs: round(quantile(together, 0.5), 2),
-    pipelinedP99Us: round(quantile(together, 0.99), 2),
+    store: name,
+    version: engine.version,
+    date: new Date().toISOString(),
+    loadedPerSecond: round((most / loadingMs) * 1000, 0),
+    sizes: grown,
+    bytes: engine.bytes === null ? null : { loaded, updated: await bytesEach() },
   }
 
-  /** What does not belong to the call happens before it. */
-  async function prepare(): Promise<() => Promise<unknown>> {
-    const n = Math.floor(Math.random() * size)
-    if (call === 'read') return () => store.get(ids[n]!)
-    if (call === 'list') return () => store.listByUser(userOf(n, perUser))
-    if (call === 'update') {
-      const record = (await store.get(ids[n]!))!
-      return () => store.put({ ...record, seenAt: Date.now(), version: record.version + 1 }, record.version)
+  /** The median of three sweeps, in ms. */
+  async function sweeping(store: Engine['store'] & { sweep(limit: number): Promise<number> }): Promise<number> {
+    const took: number[] = []
+    for (let i = 0; i < 3; i++) {
+      await inBatches(0, sweptAtOnce, async (n) => {
+        const record = await make(n, perUser)
+        await store.put({ ...record, expiresAt: record.createdAt + 60_000 }, null)
+      })
+      aheadMs = 61_000
+      const startedAt = performance.now()
+      if ((await store.sweep(sweptAtOnce)) !== sweptAtOnce) throw new Error('a sweep found less than what has expired')
+      took.push(performance.now() - startedAt)
+      aheadMs = 0
     }
-    const record = await maker(n, perUser, false)
-    created.push(record.id)
-    return () => store.put(record, null)
+    return round(median(took), 1)
   }
-}
 
-async function openStore(name: string): Promise<{ store: Store } & AsyncDisposable> {
-  ids.length = 0
-  if (name === 'memory') return { store: memoryStore(), [Symbol.asyncDispose]: async () => {} }
-  if (name === 'sqlite') {
-    const folder = mkdtempSync(join(tmpdir(), 'holdfast-scale-'))
-    const database = new DatabaseSync(join(folder, 'sessions.db'))
+  async function cost(store: Store, ids: readonly string[], call: (typeof callNames)[number]): Promise<Cost> {
+    const alone: number[] = []
+    const together: number[] = []
+    const created: string[] = []
+    await repeat(200, prepare)
+    await repeat(sample, async () => {
+      const run = await prepare()
+      const startedAt = performance.now()
+      await run()
+      alone.push((performance.now() - startedAt) * 1000)
+    })
+    await repeat(sample / 10, async () => {
+      const runs: (() => Promise<unknown>)[] = []
+      await repeat(atOnce, async () => void runs.push(await prepare()))
+      const startedAt = performance.now()
+      await Promise.all(runs.map((run) => run()))
+      together.push(((performance.now() - startedAt) * 1000) / atOnce)
+    })
+    for (let at = 0; at < created.length; at += 500) await store.delete(created.slice(at, at + 500))
     return {
-      store: sqliteStore(database),
-      async [Symbol.asyncDispose]() {
-        database.close()
-        rmSync(folder, { recursive: true })
-      },
+      medianUs: round(median(alone), 2),
+      p99Us: round(quantile(alone, 0.99), 2),
+      pipelinedUs: round(median(together), 2),
+    }
+
+    /** What does not belong to the call happens before it. */
+    async function prepare(): Promise<() => Promise<unknown>> {
+      const n = Math.floor(Math.random() * ids.length)
+      if (call === 'read') return () => store.get(ids[n]!)
+      if (call === 'list') return () => store.listByUser(userOf(n, perUser))
+      if (call === 'update') {
+        const record = updated((await store.get(ids[n]!))!)
+        return () => store.put(record, record.version - 1)
+      }
+      const record: SessionRecord = await make(n, perUser)
+      created.push(record.id)
+      return () => store.put(record, null)
     }
   }
-  await redis.empty()
-  const client = await connect(redis.url)
-  return { store: redisStore(client), [Symbol.asyncDispose]: async () => client.destroy() }
 }
 
 /** A row per call, a column per size, and how much the largest costs over 10,000. */
-function callsTable(results: readonly Calls[]): string {
-  const rows = [...new Set(results.map(({ store, call }) => `${store} ${call}`))].map((row) => {
-    const [store, call] = row.split(' ')
-    const of = (size: number) => results.find((r) => r.store === store && r.call === call && r.sessions === size)
-    const cells = sizes.map((size) => {
-      const { medianUs, p99Us, pipelinedMedianUs } = of(size)!
-      return `${medianUs.toFixed(1)} / ${p99Us.toFixed(0)} / ${pipelinedMedianUs.toFixed(1)}`
-    })
-    const [small, large] = [of(10_000), of(sizes.at(-1)!)]
-    const ratio = small === undefined ? '–' : (large!.medianUs / small.medianUs).toFixed(2)
-    return [row, ...cells, ratio]
+function callsTable(rows: readonly Measured[]): string {
+  const lines = rows.flatMap(({ store, sizes }) => {
+    const [small, large] = [sizes.find(({ sessions }) => sessions === 10_000), sizes.at(-1)!]
+    const over = (of: (grown: Grown) => number) => (small === undefined ? '–' : (of(large) / of(small)).toFixed(2))
+    const calls = callNames.map((call) => [
+      `${store} ${call}`,
+      ...sizes.map(({ calls }) => {
+        const { medianUs, p99Us, pipelinedUs } = calls[call]
+        return `${medianUs.toFixed(1)} / ${p99Us.toFixed(0)} / ${pipelinedUs.toFixed(1)}`
+      }),
+      over(({ calls }) => calls[call].medianUs),
+    ])
+    if (large.sweepMs === null) return calls
+    const sweep = sizes.map(({ sweepMs }) => (sweepMs! * 1000).toFixed(0))
+    return [...calls, [`${store} sweep of 1,000`, ...sweep, over(({ sweepMs }) => sweepMs!)]]
   })
+  const columns = sizes.map((size) => size.toLocaleString('en'))
+  return table(['µs: median / p99 / pipelined', ...columns, 'largest over 10,000'], lines)
+}
+
+function bytesTable(rows: readonly Measured[]): string {
   return table(
-    ['µs: median / p99 / pipelined', ...sizes.map((size) => size.toLocaleString('en')), 'largest over 10,000'],
-    rows,
+    ['bytes per session', 'as started', 'after an update of every tenth'],
+    rows.flatMap(({ store, bytes }) => (bytes === null ? [] : [[store, String(bytes.loaded), String(bytes.updated)]])),
   )
-}
-
-// Both
-
-function userOf(n: number, perUser: number): string {
-  return person(Math.floor(n / perUser)).userId
-}
-
-function recordMaker(): (n: number, perUser: number, remembered?: boolean) => Promise<SessionRecord> {
-  const made = new Map<string, SessionRecord>()
-  const store: Store = {
-    ...memoryStore(),
-    async put(record) {
-      made.set(record.id, record)
-      return true
-    },
-  }
-  const sessions = createSessions({ store })
-  return async (n, perUser, remembered = true) => {
-    const data = { profile: person(n).data }
-    const { session } = await sessions.start(userOf(n, perUser), { roles, amr, userAgent, address, data })
-    const record = made.get(session.id!)!
-    made.delete(record.id)
-    if (remembered) ids[n] = record.id
-    return record
-  }
-}
-
-async function inBatches(from: number, to: number, add: (n: number) => Promise<void>): Promise<void> {
-  for (let n = from; n < to; n += atOnce) {
-    await Promise.all(Array.from({ length: Math.min(atOnce, to - n) }, (_, i) => add(n + i)))
-  }
 }
 
 async function repeat(times: number, step: () => Promise<unknown>): Promise<void> {
   for (let i = 0; i < times; i++) await step()
-}
-
-async function connect(url: string) {
-  const client = createClient({ url, ...withoutTimeout })
-  client.on('error', (error: unknown) => {
-    throw error
-  })
-  await Promise.all([once(client, 'ready'), client.connect()])
-  return client
 }

@@ -6,9 +6,15 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { Store, SweepableStore } from 'holdfast'
 import { memoryStore } from 'holdfast/stores/memory'
+import { mysqlStore, mysqlStoreSchema } from 'holdfast/stores/mysql'
+import { postgresStore, postgresStoreSchema } from 'holdfast/stores/postgres'
 import { redisStore } from 'holdfast/stores/redis'
 import { sqliteStore } from 'holdfast/stores/sqlite'
+import { createPool, type RowDataPacket } from 'mysql2/promise'
+import { Pool } from 'pg'
 import { createClient } from 'redis'
+import { startMariadb } from '../../scripts/servers/mariadb.ts'
+import { startPostgres } from '../../scripts/servers/postgres.ts'
 import { startRedis } from '../../scripts/servers/redis.ts'
 import type { Server } from '../../scripts/servers/server.ts'
 import { withoutTimeout } from './contender.ts'
@@ -46,7 +52,7 @@ export const engines: Readonly<Record<string, (clock: Clock) => Promise<Engine>>
     const database = new DatabaseSync(join(folder, 'sessions.db'))
     const store = sqliteStore(database, { clock })
     const select = database.prepare('SELECT * FROM sessions WHERE id = ?')
-    const set = plainUpdate('sessions', ['seenAt', 'expiresAt', 'version'], () => '?')
+    const set = plainUpdate('sessions', camelCase, () => '?')
     const update = database.prepare(set.text)
     const size = database.prepare('SELECT page_count * page_size AS bytes FROM pragma_page_count, pragma_page_size')
     return {
@@ -83,23 +89,78 @@ export const engines: Readonly<Record<string, (clock: Clock) => Promise<Engine>>
       ...closedBy(() => client.destroy(), server.stop),
     }
   },
+
+  async postgres(clock) {
+    const server = await onItsCore(startPostgres({ settings: { shared_buffers: '1GB' } }))
+    const pool = new Pool({ connectionString: server.url, max: connections })
+    await pool.query(postgresStoreSchema())
+    const table = 'holdfast_sessions'
+    const select = { name: 'plain get', text: `SELECT * FROM ${table} WHERE id = $1` }
+    const set = plainUpdate(table, snakeCase, (i) => `$${i}`)
+    const ask = async (text: string) => (await pool.query<Row>(text)).rows[0]!
+    return {
+      version: String((await ask('SHOW server_version'))['server_version']).split(' ')[0]!,
+      store: postgresStore(pool, { clock }),
+      plain: {
+        get: async (id) => (await pool.query<Row>({ ...select, values: [id] })).rows[0],
+        set: (id, row: Row) => pool.query({ name: 'plain set', text: set.text, values: set.values(id, row) }),
+      },
+      bytes: async () => Number((await ask(`SELECT pg_total_relation_size('${table}') AS bytes`))['bytes']),
+      ...closedBy(() => pool.end(), server.stop),
+    }
+  },
+
+  async mysql(clock) {
+    const server = await onItsCore(
+      startMariadb({ settings: { 'innodb-buffer-pool-size': '1G', 'innodb-log-file-size': '512M' } }),
+    )
+    const pool = createPool({ uri: server.url, connectionLimit: connections })
+    for (const statement of mysqlStoreSchema()) await pool.query(statement)
+    const table = 'holdfast_sessions'
+    const set = plainUpdate(table, camelCase, () => '?')
+    const ask = async (text: string, values: string[] = []) =>
+      (await pool.execute<(RowDataPacket & Row)[]>(text, values))[0][0]
+    return {
+      version: String((await ask('SELECT VERSION() AS version'))!['version'])
+        .replace('-MariaDB', ' (MariaDB)')
+        .split('-')[0]!,
+      store: mysqlStore(pool, { clock }),
+      plain: {
+        get: (id) => ask(`SELECT * FROM ${table} WHERE id = ?`, [id]),
+        set: (id, row: Row) => pool.execute(set.text, set.values(id, row)),
+      },
+      async bytes() {
+        await pool.query(`ANALYZE TABLE ${table}`)
+        const size = `SELECT data_length + index_length AS bytes FROM information_schema.tables WHERE table_name = ?`
+        return Number((await ask(size, [table]))!['bytes'])
+      },
+      ...closedBy(() => pool.end(), server.stop),
+    }
+  },
 }
+
+/** Of a pool: its default in both. */
+const connections = 10
 
 /** RESP's `$`, the type of a value. */
 const blobString = 36
 
 type Row = Record<string, string | number>
 
-/** An UPDATE of all columns, in which the instants and the version move as they do in the store's: an engine notices when nothing changes. */
-function plainUpdate(table: string, moving: readonly string[], parameter: (i: number) => string) {
-  const columns = ['userId', 'credential', 'identity', 'data', 'createdAt', 'seenAt', 'expiresAt', 'epoch', 'version']
+const camelCase = ['userId', 'credential', 'identity', 'data', 'createdAt', 'seenAt', 'expiresAt', 'epoch', 'version']
+const snakeCase = camelCase.map((column) => column.replace(/[A-Z]/, (letter) => `_${letter.toLowerCase()}`))
+
+/** An UPDATE of all columns. The instants and the version move as they do in the store's: an engine notices when nothing changes. */
+function plainUpdate(table: string, columns: readonly string[], parameter: (i: number) => string) {
   const assignments = columns.map((column, i) => `${column} = ${parameter(i + 1)}`)
   return {
     text: `UPDATE ${table} SET ${assignments.join(', ')} WHERE id = ${parameter(columns.length + 1)}`,
-    values(id: string, row: Row) {
-      for (const column of moving) row[column] = Number(row[column]) + 1
-      return [...columns.map((column) => row[column]!), id]
-    },
+    values: (id: string, row: Row) => [
+      ...columns.map((column) =>
+        /^(seen|expires|version)/.test(column) ? (row[column] = Number(row[column]) + 1) : row[column]!,
+      ),
+      id,
+    ],
   }
 }
 

@@ -35,3 +35,12 @@ export function updated(record: SessionRecord): SessionRecord {
   const { seenAt, expiresAt, version } = record
   return { ...record, seenAt: now, expiresAt: expiresAt + (now - seenAt), version: version + 1 }
 }
+
+/** How many calls are under way at once where many are. */
+export const atOnce = 64
+
+export async function inBatches(from: number, to: number, add: (n: number) => Promise<void>): Promise<void> {
+  for (let n = from; n < to; n += atOnce) {
+    await Promise.all(Array.from({ length: Math.min(atOnce, to - n) }, (_, i) => add(n + i)))
+  }
+}
