@@ -38,10 +38,11 @@ export interface Sessions<Data> {
   /** Changes the roles in every live session of a user, from their next request on; how many that were. */
   setRoles(userId: string, roles: readonly string[]): Promise<number>
   /**
-   * Calls `onEnded` once when the session has ended or expired, so that what it holds open, such as a socket, can be closed. By the
-   * feed it comes at once; where that can't tell, the store is asked every `maxStaleness`. Answers how to stop watching.
+   * Calls `onOver` once when what `session` says no longer holds, so that what is open for it, such as a socket, can be closed: it `ended` or
+   * expired, or its identity `changed`, such as its roles. By the feed it comes at once; where that can't tell, the store is asked every
+   * `maxStaleness`. Answers how to stop watching.
    */
-  watch(session: Session<Data>, onEnded: () => void): () => void
+  watch(session: Session<Data>, onOver: (why: 'ended' | 'changed') => void): () => void
   /** How this process stands with the feed; `null` without one. */
   status(): FeedStatus | null
   /** Stops following the feed and watching. What the store and the feed work with stays open: it is yours. */

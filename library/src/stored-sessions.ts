@@ -245,8 +245,9 @@ export function storedSessions<S extends Schemas>(
       return changed.size
     },
 
-    watch({ id, expiresAt }, onEnded) {
-      return id === null || expiresAt === null ? () => {} : watchers.watch(id, expiresAt, onEnded)
+    watch({ id, expiresAt, epoch }, onOver) {
+      if (id === null || expiresAt === null || epoch === null) return () => {}
+      return watchers.watch({ id, expiresAt, epoch }, onOver)
     },
 
     status: () => verifier?.status ?? null,

@@ -1,4 +1,4 @@
-// Who holds something open for a session, such as a socket, hears of its end.
+// Who holds something open for a session, such as a socket, hears of its end and of changes of its identity.
 import { harmless } from './internal/harmless.ts'
 import { unref } from './internal/timers.ts'
 import type { SessionRecord } from './store.ts'
@@ -10,23 +10,28 @@ export interface WatchingOptions {
   readonly everyMs: number
   readonly now: () => number
   /** A live session; `null` when it is not. Rejects when that can't be known. `undefined`: there is nobody to ask. */
-  readonly read: (id: string) => Promise<Pick<SessionRecord, 'expiresAt'> | null | undefined>
+  readonly read: (id: string) => Promise<Pick<SessionRecord, 'expiresAt' | 'epoch'> | null | undefined>
 }
 
 export interface Watching {
-  /** Calls `onEnded` once. Answers how to stop. */
-  watch(id: string, expiresAt: number, onEnded: () => void): () => void
+  /** Calls `onOver` once. Answers how to stop. */
+  watch(session: Pick<SessionRecord, 'id' | 'expiresAt' | 'epoch'>, onOver: (why: Over) => void): () => void
   /** What this process itself ended, for when there is no feed. */
   ended(ids: readonly string[]): void
   close(): void
 }
 
+/** Why what is known of a session no longer holds. */
+export type Over = 'ended' | 'changed'
+
 interface Watched {
   readonly id: string
+  readonly epoch: number
   expiresAt: number
   /** Elapsed time at which it was last known to be alive by the store. */
   checkedAt: number
-  readonly end: () => void
+  /** Its session has reached that epoch: `Infinity` when it ended. */
+  readonly reached: (epoch: number) => void
 }
 
 /** Look-ups at once. */
@@ -44,8 +49,10 @@ export function watching({ verifier, everyMs, now, read }: WatchingOptions): Wat
   async function check(watched: Watched): Promise<void> {
     const checkedAt = verifier?.now() ?? 0
     const record = await read(watched.id)
-    if (record === null || (record === undefined && now() >= watched.expiresAt)) watched.end()
-    else if (record !== undefined) Object.assign(watched, { checkedAt, expiresAt: record.expiresAt })
+    if (record === null || (record === undefined && now() >= watched.expiresAt)) return watched.reached(Infinity)
+    if (record === undefined) return
+    Object.assign(watched, { checkedAt, expiresAt: record.expiresAt })
+    watched.reached(record.epoch)
   }
 
   async function checkAll(): Promise<void> {
@@ -64,30 +71,31 @@ export function watching({ verifier, everyMs, now, read }: WatchingOptions): Wat
   }
 
   return {
-    watch(id, expiresAt, onEnded) {
-      const tell = harmless('the callback of watch', onEnded)
+    watch({ id, expiresAt, epoch: seen }, onOver) {
+      const tell = harmless('the callback of watch', onOver)
       let stop = () => {}
       const watched: Watched = {
         id,
+        epoch: seen,
         expiresAt,
         checkedAt: verifier?.now() ?? 0,
-        end() {
-          if (!all.delete(watched)) return
+        reached(epoch) {
+          if (epoch <= seen || !all.delete(watched)) return
           stop()
-          tell()
+          tell(epoch === Infinity ? 'ended' : 'changed')
         },
       }
       all.add(watched)
-      stop = verifier?.onEnded(id, watched.end) ?? stop
-      // It may have ended between being opened and being watched.
-      if (verifier?.ended(id) === true) queueMicrotask(watched.end)
+      stop = verifier?.onReached(id, watched.reached) ?? stop
+      // It may have ended or changed between being opened and being watched.
+      queueMicrotask(() => watched.reached(verifier?.epoch(id) ?? 0))
       plan()
       return () => {
         if (all.delete(watched)) stop()
       }
     },
     ended(ids) {
-      for (const watched of all) if (ids.includes(watched.id)) watched.end()
+      for (const watched of all) if (ids.includes(watched.id)) watched.reached(Infinity)
     },
     close() {
       if (timer !== null) clearTimeout(timer)

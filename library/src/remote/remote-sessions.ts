@@ -268,8 +268,9 @@ export function remoteSessions<S extends Schemas>(
       return (answer.body as { changed: number }).changed
     },
 
-    watch({ id, expiresAt }, onEnded) {
-      return id === null || expiresAt === null ? () => {} : watchers.watch(id, expiresAt, onEnded)
+    watch({ id, expiresAt, epoch }, onOver) {
+      if (id === null || expiresAt === null || epoch === null) return () => {}
+      return watchers.watch({ id, expiresAt, epoch }, onOver)
     },
 
     status: () => verifier.status,

@@ -313,6 +313,26 @@ const rules: Record<string, SessionsRule['check']> = {
     clearInterval(awake)
     assert.deepEqual([heard, stopped], [1, 0])
   },
+
+  async 'who watches a session hears of a change of its roles, and of nothing that changes no identity'(t) {
+    const [here, there] = await processes(t)
+    const userId = newUser()
+    const { session } = await here.start(userId, { roles: ['clerk'] })
+    const heard: string[] = []
+    const changed = new Promise<void>((resolve) => {
+      here.watch(session, (why) => {
+        heard.push(why)
+        resolve()
+      })
+    })
+    const awake = setInterval(() => {}, 1000)
+    await session.update('visits', () => 2)
+    await there.setRoles(userId, ['clerk'])
+    await there.setRoles(userId, ['shopper'])
+    await changed
+    clearInterval(awake)
+    assert.deepEqual(heard, ['changed'])
+  },
 }
 
 const signedRules: Record<string, SessionsRule['check']> = {

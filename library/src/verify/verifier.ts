@@ -33,7 +33,7 @@ export function verifier(o: VerifierOptions): Verifier {
   const { now } = o
   const cached = cache(o)
   const running = new Map<string, Promise<unknown>>()
-  const listeners = new Map<string, Set<() => void>>()
+  const listeners = new Map<string, Set<(epoch: number) => void>>()
   /** Elapsed time since which signatures are checked by the keys there are. */
   let checkedSince = -Infinity
   let hits = 0
@@ -49,8 +49,8 @@ export function verifier(o: VerifierOptions): Verifier {
     changed: o.changed,
     onNotice(notice) {
       if (notice.kind === 'keys') void forgetSignatures()
-      else if (notice.kind === 'changed') cached.forget(notice.id)
-      else for (const id of notice.ids) end(id)
+      else if (notice.kind === 'changed') reached(notice.id, notice.epoch)
+      else for (const id of notice.ids) reached(id, Infinity)
     },
     onGap() {
       cached.clear()
@@ -66,15 +66,13 @@ export function verifier(o: VerifierOptions): Verifier {
     cached.clear()
   }
 
-  function end(id: string): void {
+  function reached(id: string, epoch: number): void {
     cached.forget(id)
-    if (own?.id === id) {
+    if (epoch === Infinity && own?.id === id) {
       lagMs = now() - own.at
       own = null
     }
-    const called = listeners.get(id)
-    listeners.delete(id)
-    for (const listener of called ?? []) listener()
+    for (const listener of listeners.get(id) ?? []) listener(epoch)
   }
 
   function get(key: string): Verified | null {
@@ -123,7 +121,8 @@ export function verifier(o: VerifierOptions): Verifier {
     fresh: seen.fresh,
     coversAll: (lifetimeMs) => now() - seen.remembersSince >= lifetimeMs + clocksMs,
     ended: (id) => seen.epoch(id) === Infinity,
-    onEnded(id, listener) {
+    epoch: seen.epoch,
+    onReached(id, listener) {
       const all = listeners.get(id) ?? new Set()
       listeners.set(id, all.add(listener))
       return () => {

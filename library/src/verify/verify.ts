@@ -33,8 +33,10 @@ export interface Verifier {
   coversAll(lifetimeMs: number): boolean
   /** Whether the session is known to have ended. */
   ended(id: string): boolean
-  /** Calls `listener` once when the session is known to have ended. Answers how to stop listening. */
-  onEnded(id: string, listener: () => void): () => void
+  /** The epoch that the session is known to have reached: `Infinity` when it ended, 0 when nothing is known. */
+  epoch(id: string): number
+  /** Tells `listener` of each epoch that the session is known to have reached from now on. Answers how to stop listening. */
+  onReached(id: string, listener: (epoch: number) => void): () => void
   /** Whoever keeps the sessions said that it has ended, and nothing in this process believes otherwise from now on. */
   deny(id: string): void
   /** Takes note of what this process published, before the feed brings it back. */
