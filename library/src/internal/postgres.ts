@@ -8,11 +8,17 @@ export interface PostgresPool {
 
 /** A connection that is leased from the pool. */
 export interface PostgresLease {
-  query(text: string, values?: unknown[]): Promise<PostgresResult>
-  query(statement: { name: string; text: string; values: unknown[] }): Promise<PostgresResult>
+  query(query: string | PostgresStatement, values?: unknown[]): Promise<PostgresResult>
   on(event: 'error' | 'notice' | 'notification', listener: (message: object) => void): unknown
   off(event: 'error' | 'notice' | 'notification', listener: (message: object) => void): unknown
   release(destroy?: boolean): void
+}
+
+/** Prepared under its name when a connection first meets it. */
+export interface PostgresStatement {
+  readonly name: string
+  readonly text: string
+  readonly values: unknown[]
 }
 
 export interface PostgresResult {

@@ -5,6 +5,7 @@ import {
   type PostgresLease,
   type PostgresPool,
   type PostgresResult,
+  type PostgresStatement,
 } from '../internal/postgres.ts'
 import { unref } from '../internal/timers.ts'
 import type { ScannableStore, SessionRecord, SweepableStore } from '../store.ts'
@@ -59,10 +60,7 @@ export function postgresStore(pool: PostgresPool, o: PostgresStoreOptions = {}):
     }
   }
 
-  async function once(
-    statement: Parameters<PostgresLease['query']>[0] & object,
-    signal?: AbortSignal,
-  ): Promise<PostgresResult> {
+  async function once(statement: PostgresStatement, signal?: AbortSignal): Promise<PostgresResult> {
     const { connection, answered, silent } = await lease()
     if (signal?.aborted === true) {
       connection.release()
@@ -87,7 +85,7 @@ export function postgresStore(pool: PostgresPool, o: PostgresStoreOptions = {}):
     }
   }
 
-  async function records(name: 'get' | 'list' | 'scan', values: unknown[], signal?: AbortSignal) {
+  async function records(name: 'get' | 'settle' | 'list' | 'scan', values: unknown[], signal?: AbortSignal) {
     const { rows } = await ask(name, values, signal)
     if (rows[0]!['standby'] === true) throw new Error('postgresStore: the server is a standby, which may be behind')
     return rows.flatMap((row) => (row['id'] === null ? [] : [toRecord(row)]))
@@ -97,12 +95,12 @@ export function postgresStore(pool: PostgresPool, o: PostgresStoreOptions = {}):
     return (await ask(name, values, signal)).rowCount === 1
   }
 
-  async function get(id: string, signal?: AbortSignal): Promise<SessionRecord | null> {
-    return (await records('get', [encode(id), clock.now()], signal))[0] ?? null
+  async function get(name: 'get' | 'settle', id: string, signal?: AbortSignal): Promise<SessionRecord | null> {
+    return (await records(name, [encode(id), clock.now()], signal))[0] ?? null
   }
 
   return {
-    get: (id, options) => get(id, options?.signal),
+    get: (id, options) => get(options?.settles === true ? 'settle' : 'get', id, options?.signal),
 
     async put(record, expected, { signal } = {}) {
       const now = clock.now()
@@ -111,7 +109,7 @@ export function postgresStore(pool: PostgresPool, o: PostgresStoreOptions = {}):
           ? changed('insert', [...toRow(record), now], signal)
           : changed('update', [...toRow(record), now, expected], signal)
       }
-      if (expected === null) return (await get(record.id, signal)) === null
+      if (expected === null) return (await get('get', record.id, signal)) === null
       return changed('endIf', [encode(record.id), now, expected], signal)
     },
 
@@ -119,6 +117,7 @@ export function postgresStore(pool: PostgresPool, o: PostgresStoreOptions = {}):
       if (ids.length === 0) return []
       const now = clock.now()
       const { rows } = await ask('end', [ids.map(encode)], signal)
+      // Null where nothing was removed.
       return rows.filter((row) => Number(row['expires_at']) > now).map((row) => decode(row['id'] as string))
     },
 
@@ -171,11 +170,16 @@ function namesOf(name = 'holdfast_sessions') {
 function statements(table: string) {
   const columns = 'id, user_id, credential, identity, data, created_at, seen_at, expires_at, epoch, version'
   // One row at least, which says whether it is a standby that answers.
-  const read = (select: string) =>
-    `SELECT pg_is_in_recovery() AS standby, found.* FROM (SELECT) AS one LEFT JOIN LATERAL (${select}) AS found ON true`
+  const read = (select: string, more = '') =>
+    `SELECT pg_is_in_recovery() AS standby${more}, found.* FROM (SELECT) AS one LEFT JOIN LATERAL (${select}) AS found ON true`
+  // A write whose wait for the standby was called off shows, though it may yet be lost. This is written to the log after it, so whoever waits for
+  // this to be on a standby has waited for that too. A statement that finds nothing to change would not wait otherwise.
+  const mark = `pg_logical_emit_message(true, 'holdfast', '')`
+  const byId = `SELECT ${columns} FROM ${table} WHERE id = $1 AND expires_at > $2`
   return {
     table,
-    get: read(`SELECT ${columns} FROM ${table} WHERE id = $1 AND expires_at > $2`),
+    get: read(byId),
+    settle: read(byId, `, ${mark}`),
     list: read(
       `SELECT ${columns} FROM ${table} WHERE user_id = $1 AND expires_at > $2 ORDER BY user_id, created_at DESC`,
     ),
@@ -191,7 +195,9 @@ function statements(table: string) {
         version = $10, sweep_at = CASE WHEN sweep_at BETWEEN $8 AND $8 + ${slackMs} THEN sweep_at ELSE $8 + ${slackMs} END
       WHERE id = $1 AND version = $12 AND expires_at > $11`,
     endIf: `DELETE FROM ${table} WHERE id = $1 AND version = $3 AND expires_at > $2`,
-    end: `DELETE FROM ${table} WHERE id = ANY ($1) RETURNING id, expires_at`,
+    end: `
+      WITH ended AS (DELETE FROM ${table} WHERE id = ANY ($1) RETURNING id, expires_at)
+      SELECT ${mark}, ended.* FROM (SELECT) AS one LEFT JOIN ended ON true`,
     // Several may sweep side by side. What is locked here can't be written anew before it is removed.
     sweep: `
       DELETE FROM ${table} WHERE id = ANY (ARRAY(

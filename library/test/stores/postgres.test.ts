@@ -1,11 +1,15 @@
 // The contract on PostgreSQL, and what it promises on its own.
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { after, before, describe, test } from 'node:test'
+import type { SessionRecord } from 'holdfast'
 import { postgresStore, postgresStoreSchema } from 'holdfast/stores/postgres'
 import { fakeClock, testStore } from 'holdfast/testing'
 import { Pool } from 'pg'
-import { startPostgres } from '../../../scripts/servers/postgres.ts'
+import { startPostgres, startPostgresPair, type PostgresPair } from '../../../scripts/servers/postgres.ts'
 import type { Server } from '../../../scripts/servers/server.ts'
+import { killAfter, runProcess, startProcess } from './processes/processes.ts'
 
 let server: Server
 const pools: Pool[] = []
@@ -28,6 +32,7 @@ async function make(clock?: ReturnType<typeof fakeClock>, [one, two] = [0, 1]) {
   const table = `sessions_${tables++}`
   await pools[0]!.query(postgresStoreSchema(table))
   return {
+    table,
     store: postgresStore(pools[one]!, { table, clock }),
     another: () => postgresStore(pools[two]!, { table, clock }),
     ...(clock && { clock }),
@@ -37,3 +42,310 @@ async function make(clock?: ReturnType<typeof fakeClock>, [one, two] = [0, 1]) {
 testStore('postgres', () => make(fakeClock()), { test })
 testStore('postgres, in real time', () => make(), { test })
 testStore('postgres, serializable', () => make(fakeClock(), [2, 2]), { test })
+
+test('fifty increments by three processes are fifty', async () => {
+  await pools[0]!.query(postgresStoreSchema())
+  const store = postgresStore(pools[0]!)
+  await store.put({ ...record('counter'), data: '0' }, null)
+  await Promise.all([17, 17, 16].map((times) => runProcess('increment.ts', [server.url, 'counter', String(times)])))
+  assert.deepEqual([(await store.get('counter'))?.data, (await store.get('counter'))?.version], ['50', 51])
+})
+
+test('nothing acknowledged is lost when the writers are killed', async () => {
+  await pools[0]!.query(postgresStoreSchema())
+  const store = postgresStore(pools[0]!)
+  const acknowledged = await Promise.all(
+    ['anna', 'bert'].map((name) => killAfter(startProcess('writer.ts', [server.url, name]), 150)),
+  )
+  const lines = acknowledged.flat()
+  const ended = new Set(lines.filter((line) => line.startsWith('-')).map((line) => line.slice(1)))
+  for (const id of ended) assert.equal(await store.get(id), null, id)
+  const started = lines.filter((line) => line.startsWith('+')).map((line) => line.slice(1))
+  // The last ending may have happened without word of it.
+  for (const [i, id] of started.entries()) {
+    if (ended.has(id) || started[i + 1]?.split('-')[0] !== id.split('-')[0]) continue
+    assert.equal((await store.get(id))?.data.trim(), id.split('-')[1])
+  }
+})
+
+test('every statement finds its rows by an index', async () => {
+  const { table } = await make()
+  const pool = pools[0]!
+  await pool.query(
+    `INSERT INTO ${table} SELECT 'id' || i, 'user' || i / 3, '', '{}', '{}', i, i, i, 0, 1, i FROM generate_series(1, 20000) i`,
+  )
+  await pool.query(`ANALYZE ${table}`)
+  const sent: Statement[] = []
+  const store = postgresStore(
+    watched(pool, (statement) => sent.push(statement)),
+    { table },
+  )
+  await store.get('id7')
+  await store.get('id7', { settles: true })
+  await store.listByUser('user7')
+  await store.scan({ cursor: 'id7', limit: 10 })
+  await store.put({ ...record('id7'), version: 2 }, 1)
+  await store.put({ ...record('id7'), expiresAt: 0 }, 1)
+  await store.delete(['id7', 'id8'])
+  await store.sweep(10)
+  const connection = await pool.connect()
+  try {
+    for (const [i, { text, values }] of sent.entries()) {
+      await connection.query('BEGIN; SET LOCAL plan_cache_mode = force_generic_plan')
+      await connection.query(`PREPARE p${i} AS ${text}`)
+      const given = values.map((value) => (Array.isArray(value) ? `'{${value.join()}}'` : `'${String(value)}'`))
+      const { rows } = await connection.query(`EXPLAIN EXECUTE p${i}(${given.join()})`)
+      const plan = rows.map((row) => row['QUERY PLAN'] as string).join('\n')
+      assert.doesNotMatch(plan, /Seq Scan|Sort/, `${text}\n${plan}`)
+      assert.match(plan, /Index (Only )?Scan/, text)
+      await connection.query('ROLLBACK')
+    }
+  } finally {
+    connection.release(true)
+  }
+  assert.equal(sent.length, 8)
+})
+
+test('extending a session leaves the indexes alone, but for about once an hour', async () => {
+  const clock = fakeClock()
+  const { store, table } = await make(clock)
+  let kept = record('kept', clock.now())
+  await store.put(kept, null)
+  const seen = new Set<unknown>()
+  for (let minutes = 0; minutes < 600; minutes += 3) {
+    clock.advance('180000ms')
+    kept = { ...kept, expiresAt: clock.now() + 1_800_000, version: kept.version + 1 }
+    assert.equal(await store.put(kept, kept.version - 1), true)
+    assert.equal(await store.sweep(10), 0)
+    seen.add((await pools[0]!.query(`SELECT sweep_at FROM ${table}`)).rows[0]['sweep_at'])
+  }
+  assert.ok(seen.size <= 11, `${seen.size} changes`)
+  clock.advance('1800000ms')
+  assert.equal(await store.get('kept'), null)
+  clock.advance('3600000ms')
+  assert.equal(await store.sweep(10), 1)
+})
+
+test('two sweep side by side, and neither waits for the other or takes what is written anew', async () => {
+  const clock = fakeClock()
+  const { store, another, table } = await make(clock)
+  for (let i = 0; i < 100; i++) await store.put(record(`s${i}`, clock.now()), null)
+  clock.advance('3600000ms')
+  const other = await pools[0]!.connect()
+  await other.query('BEGIN')
+  await other.query(`SELECT FROM ${table} WHERE id = 's7' FOR UPDATE`)
+  const [one, two] = await Promise.all([store.sweep(60), another().sweep(60)])
+  assert.equal(one + two + (await store.sweep(60)), 99)
+  await other.query('COMMIT')
+  other.release()
+  assert.equal(await store.put(record('s7', clock.now()), null), true)
+  assert.equal(await store.sweep(60), 0)
+  assert.ok(await store.get('s7'))
+})
+
+describe('a server that does not answer', () => {
+  const leftAfter = (ms: number) => ({ signal: AbortSignal.timeout(ms) })
+
+  test('a call whose caller left before there was a connection is not made', async () => {
+    const { table, store } = await make()
+    const pool = new Pool({ connectionString: server.url, max: 1 })
+    const leaving = new AbortController()
+    const only = await pool.connect()
+    const put = postgresStore(pool, { table }).put(record('late'), null, { signal: leaving.signal })
+    leaving.abort(new Error('left'))
+    only.release()
+    await assert.rejects(put, /left/)
+    assert.equal(await store.get('late'), null)
+    assert.deepEqual([pool.idleCount, pool.waitingCount], [1, 0])
+    await pool.end()
+  })
+
+  test('calls that hang give their connections up, and after a pause it goes on', async () => {
+    const { table } = await make()
+    const pool = new Pool({ connectionString: server.url, max: 3, connectionTimeoutMillis: 500 })
+    pool.on('error', () => {})
+    const store = postgresStore(pool, { table })
+    await store.put(record('a'), null)
+    server.pause()
+    try {
+      const calls = Array.from({ length: 9 }, () => assert.rejects(store.get('a', leftAfter(100))))
+      await Promise.all(calls)
+    } finally {
+      server.resume()
+    }
+    assert.equal((await store.get('a'))?.id, 'a')
+    await pool.end()
+  })
+
+  test('when another one has taken its address, no call is made on the old connections', async () => {
+    const { table } = await make()
+    const { port, hangUp, close } = await switchboard(server.port)
+    const pool = new Pool({ connectionString: server.url.replace(`${server.port}`, `${port}`), max: 4 })
+    pool.on('error', () => {})
+    const store = postgresStore(pool, { table })
+    await Promise.all(Array.from({ length: 4 }, () => store.get('a')))
+    assert.equal(pool.totalCount, 4)
+    hangUp()
+    await assert.rejects(store.get('a', leftAfter(50)))
+    assert.equal(await store.get('a', leftAfter(5_000)), null)
+    assert.equal(pool.totalCount, 1)
+    await pool.end()
+    close()
+  })
+})
+
+describe('a primary with a synchronous standby', () => {
+  let pair: PostgresPair
+  const pairPools: Pool[] = []
+  before(async () => {
+    pair = await startPostgresPair()
+    for (const { url } of [pair.primary, pair.standby]) {
+      const pool = new Pool({ connectionString: url })
+      pool.on('error', () => {})
+      pairPools.push(pool)
+    }
+    await pairPools[0]!.query(postgresStoreSchema())
+  })
+  after(async () => {
+    for (const pool of pairPools) await pool.end()
+    await pair.stop()
+  })
+
+  test('the standby is not believed, and takes no writes', async () => {
+    const [store, stale] = [postgresStore(pairPools[0]!), postgresStore(pairPools[1]!)]
+    await store.put(record('a'), null)
+    const visible = 'SELECT FROM holdfast_sessions'
+    while ((await pairPools[1]!.query(visible)).rowCount === 0);
+    for (const id of ['a', 'b']) await assert.rejects(stale.get(id), /is a standby/)
+    await assert.rejects(stale.listByUser('anna'), /is a standby/)
+    await assert.rejects(stale.put({ ...record('a'), version: 2 }, 1), { code: '25006' })
+    await assert.rejects(stale.put({ ...record('a'), expiresAt: 0 }, 1), { code: '25006' })
+    await assert.rejects(stale.delete(['a']), { code: '25006' })
+  })
+
+  test('a write that only the primary has, since the wait was called off, is not acknowledged, nor settled by reading', async () => {
+    const [pool] = pairPools as [Pool]
+    const store = postgresStore(pool)
+    const waiting = `SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`
+    const callOff = async () => {
+      while ((await pool.query(waiting)).rowCount === 0);
+    }
+    await store.put(record('ending'), null)
+    pair.standby.pause()
+    try {
+      await Promise.all([callOff(), assert.rejects(store.put(record('lonely'), null), /committed with a warning/)])
+      await Promise.all([callOff(), assert.rejects(store.delete(['ending']), /committed with a warning/)])
+      assert.equal((await store.get('lonely'))?.id, 'lonely')
+      await Promise.all([callOff(), assert.rejects(store.get('lonely', { settles: true }), /committed with a warning/)])
+      await Promise.all([callOff(), assert.rejects(store.get('ending', { settles: true }), /committed with a warning/)])
+    } finally {
+      pair.standby.resume()
+    }
+    assert.equal((await store.get('lonely', { settles: true }))?.id, 'lonely')
+    assert.equal(await store.get('ending', { settles: true }), null)
+  })
+})
+
+describe('the table', () => {
+  test('can be made by many at once, in a schema, and again', async () => {
+    const [one, two] = pools as [Pool, Pool]
+    await one.query('CREATE SCHEMA shop')
+    const schema = postgresStoreSchema('shop.sessions')
+    await Promise.all(Array.from({ length: 10 }, (_, i) => [one, two][i % 2]!.query(schema)))
+    const store = postgresStore(one, { table: 'shop.sessions' })
+    await store.put(record('a'), null)
+    await two.query(schema)
+    assert.ok(await store.get('a'))
+  })
+
+  test('says its format, which an older Holdfast leaves as it is', async () => {
+    const { table } = await make()
+    const comment = async () =>
+      (await pools[0]!.query(`SELECT obj_description('${table}'::regclass) AS said`)).rows[0]['said'] as string
+    assert.equal(await comment(), 'Holdfast sessions, format 1')
+    await pools[0]!.query(`COMMENT ON TABLE ${table} IS 'Holdfast sessions, format 2'`)
+    await pools[0]!.query(postgresStoreSchema(table))
+    assert.equal(await comment(), 'Holdfast sessions, format 2')
+  })
+
+  test('must have the name of one', () => {
+    for (const table of ['a"b', 'a b', 'a.b.c', '', 'A', 'x'.repeat(51)]) {
+      assert.throws(() => postgresStore(pools[0]!, { table }), /table: expected a name/, table)
+      assert.throws(() => postgresStoreSchema(table), /table: expected a name/, table)
+    }
+  })
+
+  test('has a pool in common with others', async () => {
+    const pool = new Pool({
+      connectionString: server.url,
+      max: 1,
+      types: { getTypeParser: () => (text: string) => text },
+    })
+    const [shop, crm] = await Promise.all([make(), make()])
+    const [one, two] = [postgresStore(pool, shop), postgresStore(pool, crm)]
+    await one.put(record('a'), null)
+    assert.deepEqual([(await one.get('a'))?.version, await two.get('a')], [1, null])
+    await pool.end()
+  })
+})
+
+/** The same pool, whose statements are shown to `seen`. */
+function watched(pool: Pool, seen: (statement: Statement) => void): Parameters<typeof postgresStore>[0] {
+  return {
+    async connect() {
+      const connection = await pool.connect()
+      return {
+        query(statement: Statement) {
+          seen(statement)
+          return connection.query(statement)
+        },
+        on: connection.on.bind(connection),
+        off: connection.off.bind(connection),
+        release: (destroy?: boolean) => connection.release(destroy),
+      } as never
+    },
+  }
+}
+
+interface Statement {
+  readonly text: string
+  readonly values: unknown[]
+}
+
+/** An address behind which a server is. What was connected when it hangs up hears nothing any more, not even that; who comes later gets through. */
+async function switchboard(to: number) {
+  let lines: (readonly [Socket, Socket])[] = []
+  const listener = createServer((near) => {
+    const far = connect(to, '127.0.0.1')
+    lines.push([near, far])
+    for (const end of [near, far]) end.on('error', () => {})
+    near.pipe(far).pipe(near)
+  }).listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  return {
+    port: (listener.address() as AddressInfo).port,
+    hangUp() {
+      for (const [near, far] of lines) {
+        near.unpipe().resume()
+        far.unpipe().resume()
+      }
+      lines = []
+    },
+    close: () => void listener.close(),
+  }
+}
+
+function record(id: string, now = Date.now()): SessionRecord {
+  return {
+    id,
+    userId: 'anna',
+    credential: '',
+    identity: '{}',
+    data: '{}',
+    createdAt: now,
+    seenAt: now,
+    expiresAt: now + 1_800_000,
+    epoch: 0,
+    version: 1,
+  }
+}
