@@ -38,7 +38,12 @@ export async function startMariadb(o: MariadbOptions = {}): Promise<Mariadb> {
   const folder = o.folder ?? mkdtempSync(join(tmpdir(), 'holdfast-mariadb-'))
   if (o.folder === undefined) {
     if (user !== null) chownSync(folder, user.uid, user.gid)
-    const init = ['--no-defaults', `--datadir=${folder}`, '--auth-root-authentication-method=normal', '--skip-test-db']
+    const init = [
+      '--no-defaults',
+      ...asArguments(placesIn(folder)),
+      '--auth-root-authentication-method=normal',
+      '--skip-test-db',
+    ]
     const options = { ...user, cwd: folder, encoding: 'utf8' } as const
     const program = findProgram('mariadb-install-db', needed)
     const { status, stderr } = spawnSync(program, [...init, ...asArguments(small)], options)
@@ -47,7 +52,7 @@ export async function startMariadb(o: MariadbOptions = {}): Promise<Mariadb> {
   }
   const port = o.port || (await freePort())
   const settings = {
-    datadir: folder,
+    ...placesIn(folder),
     port: String(port),
     'bind-address': '127.0.0.1',
     socket: join(folder, 'socket'),
@@ -64,6 +69,11 @@ export async function startMariadb(o: MariadbOptions = {}): Promise<Mariadb> {
   const temporary = o.folder === undefined ? folder : null
   const ready = /ready for connections/
   return { ...(await tended(child, { url, port, folder: temporary, output: child.stderr, ready })), folder }
+}
+
+/** A server that starts clears its folder of temporary files, so each has its own. */
+function placesIn(folder: string): Readonly<Record<string, string>> {
+  return { datadir: folder, tmpdir: folder }
 }
 
 function asArguments(settings: Readonly<Record<string, string>>): string[] {

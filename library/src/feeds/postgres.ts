@@ -1,7 +1,8 @@
 // The feed in PostgreSQL: a table whose rows are numbered in the order of their commits.
-import type { Cursor, Feed, Notice } from '../feed.ts'
+import type { Feed } from '../feed.ts'
 import { deadline } from '../internal/deadline.ts'
 import { milliseconds, type Duration } from '../internal/duration.ts'
+import { readLog, type LogRow } from '../internal/numbered-log.ts'
 import { attended, tableNamed, type PostgresLease as Lease, type PostgresPool } from '../internal/postgres.ts'
 
 export interface PostgresFeedOptions {
@@ -51,32 +52,11 @@ export function postgresFeed(pool: PostgresPool, o: PostgresFeedOptions = {}): F
     LEFT JOIN LATERAL (SELECT * FROM ${table} WHERE n > $1 ORDER BY n LIMIT ${batch}) AS entry ON true
     ORDER BY entry.n`
 
-  async function rowsAfter(lease: Lease, n: number): Promise<Row[]> {
+  async function rowsAfter(lease: Lease, n: number): Promise<readonly LogRow[]> {
     const { rows } = await lease.query(select, [n])
     if (rows.length === 0) throw noHead(head)
     if (rows[0]!['standby'] === true) throw new Error('postgresFeed: the server is a standby, which may be behind')
-    return rows as unknown as Row[]
-  }
-
-  /**
-   * The row after the cursor names the tag of the row before it; without one, the head is at the cursor. Neither holds when rows were removed,
-   * or when the history is another one: then all that is there is read again.
-   */
-  async function read(lease: Lease, cursor: Cursor | undefined) {
-    const [place, tag] = cursor?.split('.') ?? []
-    let rows = await rowsAfter(lease, Number(place ?? 0))
-    const [first] = rows as [Row]
-    const follows =
-      first.n === null ? first.headTag === tag : Number(first.n) === Number(place) + 1 && first.prev === tag
-    const gap = cursor !== undefined && !follows
-    if (gap) rows = await rowsAfter(lease, 0)
-    const last = rows.at(-1)!
-    return {
-      notices: rows.flatMap(({ notice }) => (notice === null ? [] : [JSON.parse(notice) as Notice])),
-      cursor: last.n === null ? `${last.headN}.${last.headTag}` : `${last.n}.${last.tag}`,
-      gap,
-      isAll: rows.length < batch,
-    }
+    return rows as unknown as readonly LogRow[]
   }
 
   /** Rejects when there is none in time, and gives back the one that comes too late. */
@@ -119,7 +99,7 @@ export function postgresFeed(pool: PostgresPool, o: PostgresFeedOptions = {}): F
         let complete = -Infinity
         while (!signal.aborted) {
           const asOf = now()
-          const { isAll, ...step } = await within(() => read(connection, cursor))
+          const { isAll, ...step } = await within(() => readLog((n) => rowsAfter(connection, n), batch, cursor))
           cursor = step.cursor
           // What is not all is complete as of no instant but that of the last read that was.
           if (isAll) complete = asOf
@@ -156,16 +136,6 @@ CREATE TABLE IF NOT EXISTS ${head} (
 );
 INSERT INTO ${head} (n, prev, tag) VALUES (0, '', md5(random()::text)) ON CONFLICT DO NOTHING;
 `
-}
-
-/** Of the row after the cursor, or of none. */
-interface Row {
-  readonly headN: string
-  readonly headTag: string
-  readonly n: string | null
-  readonly prev: string | null
-  readonly tag: string | null
-  readonly notice: string | null
 }
 
 function namesOf(name = 'holdfast_feed') {

@@ -66,7 +66,7 @@ export async function written(connection: MysqlConnection, sql: string, values: 
   for (let attempt = 1; ; attempt++) {
     try {
       const [header] = await connection.execute(sql, values)
-      return Number((header as { affectedRows: number }).affectedRows)
+      return (header as { affectedRows: number }).affectedRows
     } catch (error) {
       if (errorNumber(error) !== deadlock || attempt === attemptsAtMost) throw error
     }

@@ -2,9 +2,11 @@
 import { DatabaseSync } from 'node:sqlite'
 import type { Store } from 'holdfast'
 import { postgresStore } from 'holdfast/stores/postgres'
+import { mysqlStore } from 'holdfast/stores/mysql'
 import { redisStore } from 'holdfast/stores/redis'
 import { sqliteStore } from 'holdfast/stores/sqlite'
 import { Pool } from 'pg'
+import { createPool } from 'mysql2/promise'
 import { createClient } from 'redis'
 
 export async function storeOf(url: string): Promise<{ store: Store; close: () => void }> {
@@ -17,6 +19,10 @@ export async function storeOf(url: string): Promise<{ store: Store; close: () =>
   if (url.startsWith('postgres:')) {
     const pool = new Pool({ connectionString: url })
     return { store: postgresStore(pool), close: () => void pool.end() }
+  }
+  if (url.startsWith('mysql:')) {
+    const pool = createPool({ uri: url })
+    return { store: mysqlStore(pool), close: () => void pool.end() }
   }
   const database = new DatabaseSync(url)
   return { store: sqliteStore(database), close: () => database.close() }
