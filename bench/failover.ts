@@ -10,6 +10,7 @@ enterOwnNetwork()
 const engines: Readonly<Record<string, () => Promise<Engine>>> = {
   'redis-sentinel': async () => (await import('./failover/redis.ts')).redisSentinel(),
   'redis-cluster': async () => (await import('./failover/redis.ts')).redisCluster(),
+  postgres: async () => (await import('./failover/postgres.ts')).postgres(),
 }
 
 const { values } = parseArgs({

@@ -30,7 +30,7 @@ export interface Engine {
   /** As one process connects; `n` says which. All with the same `space` share sessions. */
   connect(setting: string, space: string, n: number): Promise<Connection>
   /** A write by the engine's client alone. */
-  plain(): Promise<{ write(): Promise<unknown>; close(): void }>
+  plain(n: number): Promise<{ write(): Promise<unknown>; close(): void }>
   strike(fault: Fault): Promise<Strike>
   stop(): Promise<void>
 }

@@ -45,7 +45,7 @@ export interface People {
 }
 
 /** Each process does one thing in so many ms, and verifies as often. */
-const tickMs = 25
+const tickMs = 40
 const liveAtLeast = 80
 const endedShare = 0.2
 const boundMs = 1_000

@@ -41,7 +41,8 @@ const processCount = 3
 const warmMs = 1_500
 /** So long nothing failed any more: then it is over. */
 const calmMs = 1_000
-const limitMs = 30_000
+/** Some can't write before the network is whole again. */
+const limitMs = 5_000
 /** What was asked last is answered by then, or never. */
 const drainMs = 4_000
 const maxStalenessMs = 1_000
@@ -53,15 +54,18 @@ let spaces = 0
 
 export async function trial(engine: Engine, fault: Fault, settings: readonly string[]): Promise<Trial> {
   const closing: (() => void)[] = []
-  const stall = watchForStalls()
   try {
     const groups = await Promise.all(settings.map(startGroup))
-    const plain = await startPlain()
+    const plain: Call[] = []
+    for (let n = 0; n < processCount; n++) await startPlain(n, plain)
     await sleep(warmMs + Math.random() * 500)
+    const stall = watchForStalls()
+    closing.push(stall)
     const strike = await engine.strike(fault)
     const promotedAt = await strike.promotedAt
     await untilCalm(promotedAt, [...groups.map(({ load }) => load.calls), plain])
     const healedAt = clock()
+    const stallMs = stall()
     await strike.heal()
     await sleep(1_000)
     for (const { load } of groups) load.stop()
@@ -72,10 +76,9 @@ export async function trial(engine: Engine, fault: Fault, settings: readonly str
     const judged = await Promise.all(
       groups.map(async (group) => [group.setting, await judge(group, { ...within, plainMs })] as const),
     )
-    return { settings: Object.fromEntries(judged), stallMs: stall() }
+    return { settings: Object.fromEntries(judged), stallMs }
   } finally {
     for (const close of closing) close()
-    stall()
   }
 
   async function startGroup(setting: string) {
@@ -96,9 +99,8 @@ export async function trial(engine: Engine, fault: Fault, settings: readonly str
   }
 
   /** Writes one after the other, as long as this goes on. */
-  async function startPlain(): Promise<Call[]> {
-    const calls: Call[] = []
-    const { write, close } = await engine.plain()
+  async function startPlain(n: number, calls: Call[]): Promise<void> {
+    const { write, close } = await engine.plain(n)
     const over = new AbortController()
     closing.push(() => {
       over.abort()
@@ -112,11 +114,10 @@ export async function trial(engine: Engine, fault: Fault, settings: readonly str
           () => 'done' as const,
           () => 'unavailable' as const,
         )
-        calls.push({ kind: 'write', n: 0, began, ended: clock(), outcome })
+        calls.push({ kind: 'write', n, began, ended: clock(), outcome })
       }
     }
     void run()
-    return calls
   }
 
   async function judge(
@@ -211,7 +212,7 @@ async function untilCalm(promotedAt: number, all: readonly (readonly Call[])[]):
         clock() > lastFailed + calmMs && writes.some(({ outcome, began }) => outcome === 'done' && began > lastFailed)
       )
     })
-  for (const until = clock() + limitMs; !isCalm() && clock() < until;) await sleep(50)
+  for (const until = promotedAt + limitMs; !isCalm() && clock() < until;) await sleep(50)
 }
 
 async function untilAnswered(groups: readonly { readonly load: People }[]): Promise<void> {
