@@ -1,0 +1,46 @@
+// Sessions for Socket.IO 4: the session at the connection, and a socket that is disconnected when it is over.
+import type { Socket } from 'socket.io'
+import { problem } from '../internal/problem.ts'
+import { closeCodes, UpgradeExchange } from '../internal/upgrade.node.ts'
+import type { Requirement, Session } from '../session.ts'
+import type { Sessions } from '../sessions.ts'
+
+/**
+ * `io.use(sessionMiddleware(sessions))` puts the session into `socket.data.session`, typed where the server is:
+ * `new Server<…, …, …, { session: SessionOf<typeof sessions> }>()`. The client hears `connect_error`, whose `data` is a problem of RFC 9457
+ * with its `status`: 401 or 403 without the session that `requires` asks for, 403 from another site (by the same rule as for requests that
+ * change something), 503 while the store can't answer.
+ *
+ * Within `maxStaleness` of its end the client gets the event `session-over` with `{ code: 4401 }`, or 4409 when the identity changed, such as the
+ * roles: connect again; then it is disconnected. Traffic on the socket does not extend the session; requests do.
+ */
+export function sessionMiddleware<Data>(
+  sessions: Sessions<Data>,
+  o: { requires?: string | Requirement } = {},
+): (socket: Socket, next: (error?: Error) => void) => void {
+  async function admit({ request }: Socket): Promise<Session<Data>> {
+    const session = await sessions.open(new UpgradeExchange(request))
+    if (o.requires !== undefined) session.require(o.requires)
+    return session
+  }
+
+  return (socket, next) => {
+    admit(socket).then(
+      (session) => {
+        socket.data = { ...(socket.data as object), session }
+        const stop = sessions.watch(session, (why) => {
+          socket.emit('session-over', { code: closeCodes[why], why })
+          socket.disconnect(true)
+        })
+        // A socket that another middleware refuses never connects, and disconnects all the same.
+        socket.conn.once('close', stop)
+        socket.once('disconnect', stop)
+        next()
+      },
+      (error: unknown) => {
+        const { status, body } = problem(error)
+        next(Object.assign(new Error(`refused with ${status}`), { data: JSON.parse(body) as unknown }))
+      },
+    )
+  }
+}
