@@ -1,8 +1,22 @@
 // What `holdfast migrate` does for an engine whose tables somebody may want to make by hand.
+import type { FeedUrl } from './feed-url.ts'
+import type { StoreUrl } from './store-url.ts'
 
 export interface Migration {
   /** Makes what is missing and leaves what is there; safe to run again. A DBA may run it instead of `apply`. */
   readonly sql: string
   /** Runs it. Rejects with `StartError` that says which right is missing. */
   apply(): Promise<void>
+}
+
+/** `null` for an engine that needs none. Nothing is opened yet. */
+export async function storeMigration(url: StoreUrl): Promise<Migration | null> {
+  if (url.kind === 'postgres') return (await import('./postgres.ts')).postgresMigration(url)
+  return null
+}
+
+/** The same where the engine carries the feed alone. */
+export async function feedMigration(url: FeedUrl): Promise<Migration | null> {
+  if (url.kind === 'postgres') return (await import('./postgres.ts')).postgresFeedMigration(url)
+  return null
 }

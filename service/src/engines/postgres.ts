@@ -1,40 +1,153 @@
-// A feed in PostgreSQL, for those who have one and would rather not let Redis be the judge of what ended.
-import { Pool } from 'pg'
+// Sessions in PostgreSQL, and a feed there for those who keep them elsewhere.
+import type { Pool } from 'pg'
 import { postgresFeed, postgresFeedSchema } from 'holdfast/feeds/postgres'
+import { postgresStore, postgresStoreSchema } from 'holdfast/stores/postgres'
 import { StartError } from '../start-error.ts'
-import type { ConnectionChanged, OpenFeed } from './engine.ts'
-import type { FeedUrl } from './feed-url.ts'
+import type { ConnectionChanged, Engine, OpenFeed } from './engine.ts'
+import type { Migration } from './migration.ts'
+import { inspectPostgres } from './postgres-findings.ts'
+import { oneEach, primaryPool, StandbyError } from './postgres-pool.ts'
 
-type PostgresUrl = Extract<FeedUrl, { kind: 'postgres' }>
+interface PostgresUrl {
+  readonly url: string
+  readonly shown: string
+}
 
-const connectTimeoutMs = 2_000
+/** Tables, and what makes them. */
+interface Tables {
+  readonly setting: 'HOLDFAST_STORE' | 'HOLDFAST_FEED'
+  readonly names: readonly string[]
+  readonly sql: string
+}
 
-/** Makes its table when it is missing. */
-export async function openPostgresFeed({ url, shown }: PostgresUrl, changed: ConnectionChanged): Promise<OpenFeed> {
-  // One listens, the others publish.
-  const pool = new Pool({ connectionString: url, connectionTimeoutMillis: connectTimeoutMs, max: 4, keepAlive: true })
-  let up = true
-  const onlyChanges: ConnectionChanged = (cause) => {
-    if (up !== (cause === null)) changed(cause)
-    up = cause === null
+const clientsTable = 'holdfast_clients'
+
+const ofFeed: Tables = {
+  setting: 'HOLDFAST_FEED',
+  names: ['holdfast_feed', 'holdfast_feed_head'],
+  sql: postgresFeedSchema(),
+}
+
+const ofStore: Tables = {
+  setting: 'HOLDFAST_STORE',
+  names: ['holdfast_sessions', clientsTable, ...ofFeed.names],
+  sql: postgresStoreSchema() + postgresStoreSchema(clientsTable) + ofFeed.sql,
+}
+
+/** Requests share so many connections; more would make the server slower, not us faster. */
+const connections = 10
+/** Apart, since publishes wait for each other: one follows, the others publish. */
+const feedConnections = 4
+
+/** Makes its tables when they are missing. */
+export async function postgresEngine(url: PostgresUrl, changed: ConnectionChanged): Promise<Engine> {
+  const pool = await opened(url, ofStore, connections, changed)
+  const feedPool = primaryPool(url.url, feedConnections)
+  return {
+    sessions: postgresStore(pool),
+    clients: postgresStore(pool, { table: clientsTable }),
+    feed: postgresFeed(feedPool),
+    inspect: () => inspectPostgres(pool, ofStore.names),
+    async close() {
+      await Promise.all([pool.end(), feedPool.end()])
+    },
   }
-  // A pooled connection that breaks is replaced when the next one is wanted.
-  pool.on('error', onlyChanges).on('connect', () => onlyChanges(null))
-  try {
-    await pool.query(postgresFeedSchema())
-  } catch (error) {
-    await pool.end()
-    throw new StartError(`HOLDFAST_FEED: ${explain(shown, error)}`, error)
-  }
+}
+
+/** Makes its tables when they are missing. */
+export async function openPostgresFeed(url: PostgresUrl, changed: ConnectionChanged): Promise<OpenFeed> {
+  const pool = await opened(url, ofFeed, feedConnections, changed)
   return { feed: postgresFeed(pool), close: () => pool.end() }
 }
 
-function explain(shown: string, error: unknown): string {
+export function postgresMigration(url: PostgresUrl): Migration {
+  return migration(url, ofStore)
+}
+
+/** Where PostgreSQL carries the feed alone. */
+export function postgresFeedMigration(url: PostgresUrl): Migration {
+  return migration(url, ofFeed)
+}
+
+function migration(url: PostgresUrl, tables: Tables): Migration {
+  return {
+    sql: tables.sql,
+    async apply() {
+      const pool = await reached(url, tables, 1)
+      try {
+        await make(pool, url, tables)
+      } finally {
+        await pool.end()
+      }
+    },
+  }
+}
+
+async function opened(url: PostgresUrl, tables: Tables, max: number, changed: ConnectionChanged): Promise<Pool> {
+  const pool = await reached(url, tables, max, changed)
+  try {
+    const missing = `SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL`
+    if ((await pool.query(missing, [tables.names])).rows.length > 0) await make(pool, url, tables)
+    const unusable = `SELECT name FROM unnest($1::text[]) AS name, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS right_to
+      WHERE NOT has_table_privilege(name, right_to)`
+    if ((await pool.query(unusable, [tables.names])).rows.length > 0) {
+      throw startError(url, tables, `the user may not use the tables: ${grant(tables)}`)
+    }
+    return pool
+  } catch (error) {
+    await pool.end()
+    throw error instanceof StartError ? error : startError(url, tables, explain(error), error)
+  }
+}
+
+/** A pool whose server answers. */
+async function reached(url: PostgresUrl, tables: Tables, max: number, changed?: ConnectionChanged): Promise<Pool> {
+  const pool = primaryPool(url.url, max, changed)
+  let error: unknown
+  for (const _ of oneEach(url.url)) {
+    try {
+      ;(await pool.connect()).release()
+      return pool
+    } catch (cause) {
+      error = cause
+    }
+  }
+  await pool.end()
+  throw startError(url, tables, explain(error), error)
+}
+
+async function make(pool: Pool, url: PostgresUrl, tables: Tables): Promise<void> {
+  try {
+    await pool.query(tables.sql)
+  } catch (error) {
+    const { code, message } = error as Error & { code?: string }
+    // Insufficient privilege; no schema to make anything in.
+    if (code !== '42501' && code !== '3F000') throw startError(url, tables, explain(error), error)
+    throw startError(
+      url,
+      tables,
+      `the user may not make the tables (${message}): run holdfast migrate with the URL of one who may, or what holdfast migrate --print ` +
+        `gives, then ${grant(tables)}. Or GRANT CREATE on the schema to this user`,
+      error,
+    )
+  }
+}
+
+function grant({ names }: Tables): string {
+  return `GRANT SELECT, INSERT, UPDATE, DELETE ON ${names.join(', ')} to this user`
+}
+
+function startError({ shown }: PostgresUrl, { setting }: Tables, what: string, cause?: unknown): StartError {
+  return new StartError(`${setting}: PostgreSQL at ${shown}: ${what}`, cause)
+}
+
+function explain(error: unknown): string {
   const { code = 'no answer', message } = error as Error & { code?: string }
+  if (error instanceof StandbyError)
+    return 'there is no primary, only a standby, which takes no writes: name the primary, or both'
   if (code === '28P01' || code === '28000')
-    return `PostgreSQL at ${shown} does not accept the user name or password of the URL: correct them`
-  if (code === '3D000') return `PostgreSQL at ${shown} has no such database: make it, or name another`
-  if (code === '42501')
-    return `the PostgreSQL user at ${shown} may not make the table holdfast_feed (${message}): grant CREATE on the schema`
-  return `PostgreSQL at ${shown} can't be reached (${code}): see that it runs and that host and port are right`
+    return 'it does not accept the user name or password of the URL: correct them'
+  if (code === '3D000') return 'it has no such database: make it, or name another'
+  if (code === '42501') return `the user may not do what is needed (${message})`
+  return `it can't be reached (${code}): see that it runs and that host and port are right`
 }
