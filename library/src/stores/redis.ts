@@ -7,6 +7,7 @@ import { coverScript, provenEndScript, provenGetScript, putScript, type Script }
 import type { ReadOptions, ScannableStore, SessionRecord } from '../store.ts'
 
 export type { RedisDurability } from '../internal/redis-confirmed.ts'
+export { redisFindings, type RedisFinding } from '../internal/redis-findings.ts'
 
 /** What `createClient`, `createClientPool`, `createSentinel` and `createCluster` of node-redis 6 give. */
 export interface RedisStoreClient extends Node, RedisPrimaries {

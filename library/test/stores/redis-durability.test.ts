@@ -238,7 +238,7 @@ describe('every kind of client', () => {
     assert.deepEqual(await store.get(kept.id), kept)
   })
 
-  test('a Cluster, also after a master was killed', async () => {
+  test('a Cluster, also after a master handed over and another one was killed', async () => {
     const { nodes, rootNodes, stop } = await startRedisCluster({ replicas: 2 })
     endings.push(stop)
     const client = createCluster({
@@ -251,9 +251,17 @@ describe('every kind of client', () => {
     endings.push(() => client.destroy())
     const store = redisStore(client, { durability: { replicas: 1 } })
     const kept = await Promise.all(Array.from({ length: 30 }, () => startsAndEnds(store)))
+    const everyone = async (version: number) => {
+      for (const one of kept) await surely(() => store.put({ ...one, version }, version - 1))
+      for (const one of kept) assert.equal((await store.get(one.id))?.version, version)
+    }
+    // It lives on as a replica and answers MOVED.
+    const successor = await clientOf(nodes[3 + 1]!)
+    await successor.sendCommand(['CLUSTER', 'FAILOVER'])
+    while (!String(await successor.sendCommand(['ROLE'])).startsWith('master'));
+    await everyone(2)
     await nodes[0]!.kill()
-    for (const one of kept) await surely(() => store.put({ ...one, version: 2 }, 1))
-    for (const one of kept) assert.equal((await store.get(one.id))?.version, 2)
+    await everyone(3)
   })
 })
 

@@ -1,10 +1,9 @@
 // Sessions in Redis or Valkey: one server, Sentinel or Cluster, shared by any number of replicas.
 import { createClient, createCluster, createSentinel } from 'redis'
 import { redisFeed, type RedisFeedClient } from 'holdfast/feeds/redis'
-import { redisStore, type RedisStoreClient } from 'holdfast/stores/redis'
+import { redisFindings, redisStore, type RedisStoreClient } from 'holdfast/stores/redis'
 import { StartError } from '../start-error.ts'
 import type { ConnectionChanged, Engine, OpenFeed } from './engine.ts'
-import { inspectRedis, type Ask } from './redis-findings.ts'
 import type { StoreUrl } from './store-url.ts'
 
 type RedisUrl = Extract<StoreUrl, { kind: `redis${string}` }>
@@ -12,8 +11,6 @@ type RedisUrl = Extract<StoreUrl, { kind: `redis${string}` }>
 /** One connected client of any kind, by what is used of it. */
 interface Connection {
   readonly client: RedisStoreClient & RedisFeedClient
-  /** Sends a command to a server that takes writes. */
-  readonly ask: Ask
   close(): void
 }
 
@@ -23,12 +20,12 @@ const silenceMs = 5_000
 const pingEveryMs = 2_000
 
 export async function redisEngine(url: RedisUrl, changed: ConnectionChanged): Promise<Engine> {
-  const { client, ask, close } = await connect(url, onlyChanges(changed), 'HOLDFAST_STORE')
+  const { client, close } = await connect(url, onlyChanges(changed), 'HOLDFAST_STORE')
   return {
     sessions: redisStore(client),
     clients: redisStore(client, { prefix: 'hfc:' }),
     feed: redisFeed(client),
-    inspect: () => inspectRedis(ask),
+    inspect: () => redisFindings(client),
     close: async () => close(),
   }
 }
@@ -65,7 +62,7 @@ async function connect(url: RedisUrl, whenChanged: ConnectionChanged, setting: s
         () => client.connect(),
         () => client.destroy(),
       )
-      return { client, ask: (command) => client.sendCommand([...command]), close: () => client.destroy() }
+      return { client, close: () => client.destroy() }
     }
     const { username, password, tls } = url
     const node = {
@@ -88,11 +85,7 @@ async function connect(url: RedisUrl, whenChanged: ConnectionChanged, setting: s
         () => client.connect(),
         () => client.destroy(),
       )
-      return {
-        client,
-        ask: (command) => client.sendCommand(undefined, false, [...command]),
-        close: () => client.destroy(),
-      }
+      return { client, close: () => client.destroy() }
     }
     const client = createSentinel({
       name: url.name,
@@ -112,7 +105,7 @@ async function connect(url: RedisUrl, whenChanged: ConnectionChanged, setting: s
       () => client.connect(),
       () => client.destroy(),
     )
-    return { client, ask: (command) => client.sendCommand(false, [...command]), close: () => void client.destroy() }
+    return { client, close: () => void client.destroy() }
   }
 
   async function orExplain(connecting: () => Promise<unknown>, destroy: () => unknown): Promise<void> {
