@@ -11,17 +11,17 @@ export const format = 2
 
 /** The format a store is marked with; `null` when it is not. The mark lies beside the clients. */
 export async function readFormat(clients: Store): Promise<number | null> {
-  const mark = await clients.get(markId)
+  const mark = await clients.get(formatMarkId)
   return mark === null ? null : formatOf(mark)
 }
 
 /** Marks a store that is new, or of an older format. `StartError` when its mark is of a newer one. */
 export async function ensureFormat(clients: Store, at = Date.now()): Promise<void> {
-  const found = await clients.get(markId)
+  const found = await clients.get(formatMarkId)
   if (found !== null) checkFormat(formatOf(found))
   if (found !== null && formatOf(found) === format) return
   const mark: SessionRecord = {
-    id: markId,
+    id: formatMarkId,
     userId: null,
     credential: '',
     identity: JSON.stringify({ format }),
@@ -47,5 +47,5 @@ export function checkFormat(found: number): void {
   )
 }
 
-// No client can have this name.
-const markId = recordId('#format')
+/** Where it lies. No client can have this name. */
+export const formatMarkId = recordId('#format')

@@ -10,6 +10,8 @@ const commands: Record<string, () => Promise<Command>> = {
   clients: async () => (await import('./cli/clients.ts')).clients,
   sessions: async () => (await import('./cli/sessions.ts')).sessions,
   keys: async () => (await import('./cli/keys.ts')).keys,
+  move: async () => (await import('./cli/move.ts')).move,
+  migrate: async () => (await import('./cli/migrate.ts')).migrate,
   doctor: async () => (await import('./cli/doctor.ts')).doctor,
   version: async () => (await import('./cli/version.ts')).versionCommand,
 }
