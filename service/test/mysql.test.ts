@@ -1,0 +1,141 @@
+// The service on MySQL (here MariaDB): its tables, replicas, outages, and what it says when something is wrong.
+import assert from 'node:assert/strict'
+import { after, before, it } from 'node:test'
+import { createPool, type Pool } from 'mysql2/promise'
+import { startMariadb, type Mariadb } from '../../scripts/servers/mariadb.ts'
+import { freePort } from '../../scripts/servers/server.ts'
+import { openEngine, openFeed } from '../src/engines/engine.ts'
+import { parseFeedUrl } from '../src/engines/feed-url.ts'
+import { mysqlMigration } from '../src/engines/mysql.ts'
+import { parseStoreUrl } from '../src/engines/store-url.ts'
+import { StartError } from '../src/start-error.ts'
+import { adminSecret, serve, serviceOn, until } from './service.ts'
+
+let server: Mariadb
+let root: Pool
+before(async () => {
+  server = await startMariadb()
+  root = createPool({ uri: server.url })
+})
+after(async () => {
+  await root.end()
+  await server.stop()
+})
+
+/** The URL of a database of its own, and of a user that has these rights there. */
+async function database(name: string, rights: string): Promise<string> {
+  await root.query(`CREATE DATABASE ${name}`)
+  await root.query(`CREATE USER ${name}@'%' IDENTIFIED BY 'secret-of-${name}'`)
+  await root.query(`GRANT ${rights} ON ${name}.* TO ${name}@'%'`)
+  return `mysql://${name}:secret-of-${name}@127.0.0.1:${server.port}/${name}`
+}
+
+const urlOf = (text: string) => parseStoreUrl(text) as Parameters<typeof mysqlMigration>[0]
+
+it('two replicas share sessions, clients and endings', async () => {
+  const url = await database('shop', 'CREATE, SELECT, INSERT, UPDATE, DELETE')
+  const [one, two] = await Promise.all([serviceOn(url), serviceOn(url)])
+  const as = await one.addClient('reader', 'verify')
+  const { id, token } = await one.start({ userId: 'ada', data: { cart: [1] } })
+  const verify = async () => (await two.call('POST', '/v1/sessions/verify', { as, body: { token } })).body
+  assert.equal((await verify()).session.userId, 'ada')
+  assert.equal((await two.call('GET', '/v1/users/ada/sessions')).body.sessions.length, 1)
+  assert.equal((await one.call('DELETE', `/v1/sessions/${id}?settled=true`)).status, 204)
+  assert.equal((await verify()).active, false)
+  await Promise.all([one.stop(), two.stop()])
+})
+
+it('an outage is answered in time, and is over without a restart', async () => {
+  const own = await startMariadb()
+  const service = await serve({ HOLDFAST_ADMIN_SECRET: adminSecret, HOLDFAST_STORE: own.url })
+  const { token } = await service.start()
+  const status = async () => (await service.call('POST', '/v1/sessions/verify', { body: { token } })).status
+  own.pause()
+  await until(async () => (await status()) === 503, 'what was verified before is no longer believed')
+  assert.equal((await service.call('GET', '/readyz')).status, 503)
+  own.resume()
+  await until(async () => (await service.call('GET', '/readyz')).status === 200, 'ready again')
+  assert.equal(await status(), 200)
+  await own.kill()
+  await until(async () => (await service.call('GET', '/readyz')).status === 503, 'not ready')
+  const again = await startMariadb({ port: own.port, folder: own.folder })
+  await until(async () => (await service.call('GET', '/readyz')).status === 200, 'ready again')
+  assert.equal(await status(), 200)
+  again.pause()
+  assert.equal(await service.end(), 0)
+  again.resume()
+  await again.stop()
+  await own.stop()
+})
+
+it('what can not work is said at the start, and what to do', async () => {
+  const poor = await database('poor', 'SELECT, INSERT, UPDATE, DELETE')
+  const wrong: readonly (readonly [url: string, expected: RegExp])[] = [
+    [`mysql://127.0.0.1:${await freePort()}/x`, /can't be reached \(ECONNREFUSED\): see that it runs/],
+    [poor.replace('secret-of', 'guess-of'), /does not accept the user name or password/],
+    [poor.replace(/poor$/, 'elsewhere'), /no such database, or not for this user/],
+    [server.url.replace(/holdfast$/, 'nowhere'), /no such database/],
+    [poor, /may not make tables .*: GRANT CREATE, SELECT, INSERT, UPDATE, DELETE .* `holdfast migrate`/],
+    ['mysql://u:secret-of-many@one:1,two:2/x', /expected mysql:.* with one host/],
+  ]
+  for (const [url, expected] of wrong) {
+    for (const opened of [openEngine(urlOf(url)), openFeed(parseFeedUrl(url), { feed: null } as never)]) {
+      await assert.rejects(opened, (error) => {
+        assert.ok(error instanceof StartError)
+        assert.match(error.message, expected)
+        assert.doesNotMatch(error.message, /secret-of|guess-of/)
+        return true
+      })
+    }
+  }
+  await assert.rejects(mysqlMigration(urlOf(poor)).apply(), /GRANT CREATE/)
+})
+
+it('a user who may not make tables starts where somebody else made them', async () => {
+  const url = await database('lean', 'SELECT, INSERT, UPDATE, DELETE')
+  const migration = mysqlMigration(urlOf(server.url.replace(/holdfast$/, 'lean')))
+  await migration.apply()
+  await migration.apply()
+  const service = await serviceOn(url)
+  await service.start()
+  await service.stop()
+  // A DBA runs the same by hand.
+  const byHand = await database('byhand', 'SELECT')
+  const connection = await root.getConnection()
+  await connection.query('USE byhand')
+  for (const statement of migration.sql.split(';\n')) {
+    if (statement.trim() !== '') await connection.query(statement)
+  }
+  connection.destroy()
+  await (await openEngine(urlOf(byHand))).close()
+})
+
+it('a read-only server is refused, and the doctor says so', async () => {
+  const url = await database('away', 'CREATE, SELECT, INSERT, UPDATE, DELETE')
+  const engine = await openEngine(urlOf(url))
+  await root.query('SET GLOBAL read_only = 1')
+  try {
+    await assert.rejects(engine.sessions.get('a'), /read-only.*primary/)
+    assert.deepEqual((await engine.inspect()).find(({ what }) => what === 'MySQL role')?.ok, false)
+    const late = await database('late', 'CREATE, SELECT, INSERT, UPDATE, DELETE')
+    await assert.rejects(openEngine(urlOf(late)), /is read-only: put its primary into the URL/)
+  } finally {
+    await root.query('SET GLOBAL read_only = 0')
+    await engine.close()
+  }
+})
+
+it('the doctor finds what can lose endings', async () => {
+  const url = await database('checked', 'CREATE, SELECT, INSERT, UPDATE, DELETE')
+  const wrong = async (url: string) => {
+    const engine = await openEngine(urlOf(url))
+    const findings = await engine.inspect()
+    await engine.close()
+    for (const { ok, advice } of findings) assert.ok(ok || advice !== null)
+    return findings.filter(({ ok }) => !ok).map(({ what }) => what)
+  }
+  assert.deepEqual(await wrong(url), ['MySQL durability'])
+  await root.query('SET GLOBAL innodb_flush_log_at_trx_commit = 1')
+  assert.deepEqual(await wrong(url), [])
+  assert.deepEqual(await wrong(server.url), ['rights of the MySQL user'])
+})
