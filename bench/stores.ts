@@ -1,5 +1,5 @@
 // `npm run bench:stores`: what each store costs beside its engine's own client, which gets and sets the same bytes without a condition.
-// One process on one core. Options: --only redis --rounds 9 --seconds 0.5 --write
+// And how many starts and endings a second. One process on one core. Options: --only redis --rounds 9 --seconds 0.5 --write
 import { parseArgs } from 'node:util'
 import type { SessionRecord } from 'holdfast'
 import { engines, type Engine } from './harness/engines.ts'
@@ -36,6 +36,8 @@ interface Measured {
   readonly date: string
   readonly reads: readonly Pair[]
   readonly writes: readonly Pair[]
+  readonly starts: readonly Rate[]
+  readonly endings: readonly Rate[]
 }
 
 pin(process.pid, serverCore)
@@ -49,13 +51,18 @@ for (const [name, start] of Object.entries(engines)) {
   console.log(`${name}: ${measured.writes.length} rounds`)
 }
 const rows = Object.keys(engines).flatMap((name) => results.get(name) ?? [])
-const text = `${markdown(rows)}\n\n${provenance(about)}; ${options.rounds} rounds, ${options.inFlight} calls in flight.`
-console.log(`\n${text}`)
+show('stores', ratesTable(rows))
+show('stores-clients', clientsTable(rows))
 save('stores', { ...about, options, engines: rows })
-if (values.write) publish('stores', text)
+
+function show(name: string, markdown: string): void {
+  const text = `${markdown}\n\n${provenance(about)}; ${options.rounds} rounds, ${options.inFlight} calls in flight.`
+  console.log(`\n${text}`)
+  if (values.write) publish(name, text)
+}
 
 /** Every round measures store and client one right after the other, in a random order. */
-async function measure({ store, plain }: Engine): Promise<Pick<Measured, 'reads' | 'writes'>> {
+async function measure({ store, plain }: Engine): Promise<Omit<Measured, 'engine' | 'version' | 'date'>> {
   const make = recordMaker()
   const records: SessionRecord[] = []
   for (let n = 0; n < 2 * sessionCount; n++) {
@@ -84,6 +91,7 @@ async function measure({ store, plain }: Engine): Promise<Pick<Measured, 'reads'
     },
   }
   const pairs = { reads: [] as Pair[], writes: [] as Pair[] }
+  const once = { starts: [] as Rate[], endings: [] as Rate[] }
   for (let n = -1; n < options.rounds; n++) {
     for (const kind of ['reads', 'writes'] as const) {
       const rates = { store: null as Rate | null, client: null as Rate | null }
@@ -94,19 +102,25 @@ async function measure({ store, plain }: Engine): Promise<Pick<Measured, 'reads'
       // The first round warms up.
       if (n >= 0) pairs[kind].push({ store: rates.store!, client: rates.client })
     }
+    const fresh = await Promise.all(Array.from({ length: sessionCount }, (_, i) => make(i, 1)))
+    const starts = await rate((i) => store.put(fresh[i]!, null), { once: true })
+    const endings = await rate((i) => store.delete([fresh[i]!.id]), { once: true })
+    if (n >= 0) once.starts.push(starts)
+    if (n >= 0) once.endings.push(endings)
   }
-  return pairs
+  return { ...pairs, ...once }
 }
 
-/** As many calls in flight as the options say, each on sessions of its own. */
-async function rate(call: (i: number) => Promise<unknown>): Promise<Rate> {
+/** As many calls in flight as the options say, each on sessions of its own, until time is up; with `once` until each session had its turn. */
+async function rate(call: (i: number) => Promise<unknown>, o: { once?: boolean } = {}): Promise<Rate> {
   const { seconds, inFlight } = options
   const cpuBefore = process.cpuUsage()
   const startedAt = performance.now()
+  const isOver = (n: number) => (o.once ? n >= sessionCount : performance.now() - startedAt >= seconds * 1000)
   let calls = 0
   const worker = async (first: number) => {
-    for (let i = first; performance.now() - startedAt < seconds * 1000; i = (i + inFlight) % sessionCount) {
-      await call(i)
+    for (let n = first; !isOver(n); n += inFlight) {
+      await call(n % sessionCount)
       calls++
     }
   }
@@ -116,22 +130,46 @@ async function rate(call: (i: number) => Promise<unknown>): Promise<Rate> {
   return { perSecond: round(calls / took, 0), cpuUs: round((user + system) / calls, 2) }
 }
 
-function markdown(rows: readonly Measured[]): string {
-  const header = (kind: string, plain: string) => [`${kind}/s`, `of the client's ${plain}`, 'CPU µs (the client)']
+function ratesTable(rows: readonly Measured[]): string {
+  const bytes = new Map((saved('scale') as { stores: Scaled[] } | null)?.stores.map((s) => [s.store, s.bytes?.loaded]))
+  return table(
+    ['', 'reads/s', 'writes/s', 'starts/s', 'endings/s', 'bytes per session'],
+    rows.map(({ engine, version, reads, writes, starts, endings }) => [
+      `${engine} ${version}`,
+      ...[reads, writes].map((pairs) => perSecond(pairs.map(({ store }) => store))),
+      ...[starts, endings].map(perSecond),
+      bytes.get(engine)?.toFixed(0) ?? '–',
+    ]),
+  )
+}
+/** Of the results of `scale.ts`. */
+interface Scaled {
+  readonly store: string
+  readonly bytes: { readonly loaded: number } | null
+}
+
+function clientsTable(rows: readonly Measured[]): string {
+  const header = (kind: string, plain: string) => [`${kind}, of the client's ${plain}`, 'CPU µs (the client)']
   return table(
     ['', ...header('reads', 'get'), ...header('writes', 'set')],
-    rows.map(({ engine, version, reads, writes }) => [`${engine} ${version}`, ...cells(reads), ...cells(writes)]),
+    rows.flatMap(({ engine, reads, writes }) => {
+      const cells = [...beside(reads), ...beside(writes)]
+      return cells.length === 0 ? [] : [[engine, ...cells]]
+    }),
   )
 }
 
-function cells(pairs: readonly Pair[]): readonly string[] {
-  const store = median(pairs.map((pair) => pair.store.perSecond)).toLocaleString('en')
-  const cpu = median(pairs.map((pair) => pair.store.cpuUs)).toFixed(1)
-  const beside = pairs.flatMap(({ store, client }) => (client === null ? [] : [{ store, client }]))
-  if (beside.length === 0) return [store, '–', cpu]
-  const ratios = beside.map(({ store, client }) => store.perSecond / client.perSecond)
+/** The median of the rounds, their spread, and CPU time; nothing where there is no client. */
+function beside(pairs: readonly Pair[]): readonly string[] {
+  const both = pairs.flatMap(({ store, client }) => (client === null ? [] : [{ store, client }]))
+  if (both.length === 0) return []
+  const ratios = both.map(({ store, client }) => store.perSecond / client.perSecond)
   const percent = (ratio: number) => (100 * ratio).toFixed(0)
+  const cpu = (side: 'store' | 'client') => median(both.map((pair) => pair[side].cpuUs)).toFixed(1)
   const spread = `${percent(Math.min(...ratios))}–${percent(Math.max(...ratios))}`
-  const theirs = median(beside.map(({ client }) => client.cpuUs)).toFixed(1)
-  return [store, `${percent(median(ratios))} % (${spread})`, `${cpu} (${theirs})`]
+  return [`${percent(median(ratios))} % (${spread})`, `${cpu('store')} (${cpu('client')})`]
+}
+
+function perSecond(rates: readonly Rate[]): string {
+  return median(rates.map((rate) => rate.perSecond)).toLocaleString('en')
 }

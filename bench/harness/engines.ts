@@ -1,19 +1,26 @@
 // The engines whose stores are measured, a row each: how one starts, its store, and the engine's own client at its plainest.
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { DynamoDB } from '@aws-sdk/client-dynamodb'
 import type { Store, SweepableStore } from 'holdfast'
+import { dynamodbStore, dynamodbTable } from 'holdfast/stores/dynamodb'
+import { memcachedStore } from 'holdfast/stores/memcached'
 import { memoryStore } from 'holdfast/stores/memory'
 import { mysqlStore, mysqlStoreSchema } from 'holdfast/stores/mysql'
 import { postgresStore, postgresStoreSchema } from 'holdfast/stores/postgres'
 import { redisStore } from 'holdfast/stores/redis'
 import { sqliteStore } from 'holdfast/stores/sqlite'
+import { MemcacheClient } from 'memcache-client'
 import { createPool, type RowDataPacket } from 'mysql2/promise'
 import { Pool } from 'pg'
 import { createClient } from 'redis'
+import { startDynamodb } from '../../scripts/servers/dynamodb.ts'
 import { startMariadb } from '../../scripts/servers/mariadb.ts'
+import { startMemcached } from '../../scripts/servers/memcached.ts'
 import { startPostgres } from '../../scripts/servers/postgres.ts'
 import { startRedis } from '../../scripts/servers/redis.ts'
 import type { Server } from '../../scripts/servers/server.ts'
@@ -137,7 +144,57 @@ export const engines: Readonly<Record<string, (clock: Clock) => Promise<Engine>>
       ...closedBy(() => pool.end(), server.stop),
     }
   },
+
+  async memcached(clock) {
+    const server = await onItsCore(startMemcached({ flags: ['-m', '4096'] }))
+    const client = new MemcacheClient({
+      server: { server: `127.0.0.1:${server.port}`, maxConnections: 4 },
+      noDelay: true,
+      cmdTimeout: 5000,
+    })
+    const key = (id: string) => `hf:s:${createHash('sha256').update(id).digest('base64url')}`
+    const lifetime = 1800
+    return {
+      version: String(await client.version()),
+      store: memcachedStore(client, { clock }),
+      plain: {
+        get: async (id) => (await client.get<Buffer>(key(id)))?.value,
+        set: (id, value: Buffer) => client.set(key(id), value, { lifetime }),
+      },
+      async bytes() {
+        const { STAT } = await client.cmd<{ STAT: readonly [string, string][] }>('stats')
+        return Number(new Map(STAT).get('bytes'))
+      },
+      ...closedBy(() => client.shutdown(), server.stop),
+    }
+  },
+
+  async dynamodb(clock) {
+    const server = await onItsCore(startDynamodb())
+    const TableName = 'sessions'
+    const client = new DynamoDB({
+      endpoint: server.url,
+      region: 'local',
+      credentials: { accessKeyId: 'bench', secretAccessKey: 'bench' },
+      requestHandler: { connectionTimeout: 1000, requestTimeout: 10_000 },
+    })
+    await client.createTable(dynamodbTable(TableName).create)
+    while ((await client.describeTable({ TableName })).Table?.TableStatus !== 'ACTIVE');
+    const keyOf = (id: string) => ({ pk: { S: `s#${id}` }, sk: { S: '-' } })
+    return {
+      version: '(dynalite)',
+      store: dynamodbStore(client, { table: TableName, clock }),
+      plain: {
+        get: async (id) => (await client.getItem({ TableName, Key: keyOf(id), ConsistentRead: true })).Item,
+        set: (_id, item: Item) => client.putItem({ TableName, Item: item }),
+      },
+      bytes: null,
+      ...closedBy(() => client.destroy(), server.stop),
+    }
+  },
 }
+
+type Item = NonNullable<Parameters<DynamoDB['putItem']>[0]['Item']>
 
 /** Of a pool: its default in both. */
 const connections = 10
