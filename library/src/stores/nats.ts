@@ -1,0 +1,320 @@
+// Sessions in NATS JetStream: a replicated store that survives the loss of a server.
+import { readUtf8, room, utf8Length, writeBase64url, writeUtf8 } from '#bytes'
+import { base64url } from '#crypto'
+import { listed } from '../internal/listed.ts'
+import { listPrefix, natsIndex } from '../internal/nats-index.ts'
+import {
+  natsLog,
+  type NatsConnection,
+  type NatsManager,
+  type NatsMessage,
+  natsStream,
+  type NatsStream,
+} from '../internal/nats-log.ts'
+import { pack, unpack } from '../internal/packed.ts'
+import { coveredUntil, spanFor } from '../internal/redis-index.ts'
+import { sleep } from '../internal/timers.ts'
+import type { ScannableStore, SessionRecord, StoreOptions, SweepableStore } from '../store.ts'
+
+export interface NatsStoreOptions {
+  /** The name of the stream, and what its subjects begin with. Default `holdfast`. */
+  stream?: string | undefined
+  /** What says which records have expired, in milliseconds since the epoch. Default `Date`. */
+  clock?: { now(): number } | undefined
+}
+
+/** What `streams.add` makes the stream of a store with. `replicas` is 1 unless given: 3 survive the loss of a server. */
+export function natsStoreStream(o: { stream?: string | undefined; replicas?: number | undefined } = {}): NatsStream {
+  return natsStream({ stream: o.stream ?? 'holdfast', replicas: o.replicas, maxAgeMs: 0 })
+}
+
+/** How far apart the clocks of two machines may be. */
+const skewMs = 60_000
+/** So many sessions are remembered by place, so that writing them needs no look first. */
+const knownAtMost = 1_000
+const pageSize = 64
+/** Of what `sweep` looks at, most is live: that many per session that it may remove. */
+const lookedAtPerSwept = 8
+
+/**
+ * Keeps sessions in a stream of NATS JetStream, nats-server 2.9 or later, made with `manager.streams.add(natsStoreStream({ replicas: 3 }))`. The
+ * clients are yours, and the store closes neither: `connection` of @nats-io/transport-node 3, with `maxReconnectAttempts: -1`, a
+ * `reconnectTimeWait` (such as 100), `timeout` and `pingInterval` (2000 each: a server that stands still is left after three) and
+ * `noAsyncTraces: true`; and `await jetstreamManager(connection, { timeout: 1000 })`, whose `timeout` is how long anything is waited for.
+ *
+ * **What holds** with three replicas: what is acknowledged two of three servers have, so the loss of one takes nothing, and an ended session
+ * does not come back. While the servers choose a new leader, some seconds, calls reject. The servers write to disk
+ * without waiting for it (nats-server syncs every two minutes unless told otherwise): if power fails in all of them at once, the latest may be lost.
+ *
+ * **What may be stale.** Reads are answered by the stream's leader, never by another replica. A leader that is cut off from the others goes on
+ * answering reads until it notices, 10 to 20 seconds later; clients that still reach it may see an ended session for so long. It can't write: no
+ * `put`, and no ending, is acknowledged there. One server, or a leader that stood still, does not read stale but for an instant.
+ *
+ * **What calls cost.** A `get` is one request. So is a `put` of a session that this process read or wrote last, else there is a read before it; a
+ * start is three (the user's list is read and written first, so `listByUser` never misses a live session), and so is about one touch per idle
+ * window. An ending is a read, a write, and three requests to tidy up: it leaves nothing behind. A list of a user is one message, some 40 bytes per session.
+ *
+ * `sweep` goes round the stream, with each call past at most about eight messages per session it may remove; a lasting backlog wants calls more often.
+ *
+ * A write whose answer doesn't come may be carried out, at the latest when the server that has it comes to it; nothing is kept in the client while there
+ * is no connection: calls reject at once. A record larger than a message may be (`max_payload`, 1 MB) rejects. A stream that
+ * is not there, or would drop what is live, is refused with a `ConfigError`, as is a record that a newer Holdfast wrote.
+ */
+export function natsStore(
+  connection: NatsConnection,
+  manager: NatsManager,
+  o: NatsStoreOptions = {},
+): SweepableStore & ScannableStore {
+  const clock = o.clock ?? Date
+  const wanted = natsStoreStream({ stream: o.stream })
+  const log = natsLog(connection, manager, wanted.name)
+  const index = natsIndex(log, skewMs)
+  const known = new Map<string, Known>()
+  let suits: Promise<void> | null = null
+  let sweptTo = 0
+
+  async function ready(): Promise<void> {
+    suits ??= log.assertSuits(wanted, 'make it with streams.add(natsStoreStream())')
+    try {
+      await suits
+    } catch (error) {
+      suits = null
+      throw error
+    }
+  }
+
+  function remember(record: SessionRecord, seq: number): void {
+    const { id, version, userId, expiresAt } = record
+    known.delete(id)
+    known.set(id, { seq, version, userId, expiresAt, covered: coverOf(record) })
+    if (known.size > knownAtMost) known.delete(known.keys().next().value!)
+  }
+
+  async function look(id: string, now: number): Promise<{ seq: number; record: SessionRecord | null } | null> {
+    const message = await log.last(subjectOf(id))
+    if (message === null) return null
+    const record = unpack(id, message.bytes, now)
+    if (record !== null) remember(record, message.seq)
+    return { seq: message.seq, record }
+  }
+
+  async function get(id: string): Promise<SessionRecord | null> {
+    await ready()
+    return (await look(id, clock.now()))?.record ?? null
+  }
+
+  async function cover(record: SessionRecord, stored: Known | null, now: number, o?: StoreOptions): Promise<void> {
+    const { id, userId } = record
+    const until = coverOf(record)
+    if (userId === null || (stored?.userId === userId && until <= stored.covered)) return
+    await index.cover(userId, id, until, now, o?.signal)
+  }
+
+  /** Best effort: a listed session that is gone is harmless. Ids are not reused, so this can't hit a new session. */
+  async function uncover(sessions: readonly Listed[], now: number, o?: StoreOptions): Promise<void> {
+    const users = Map.groupBy(sessions, ({ userId }) => userId)
+    await Promise.all(
+      [...users].map(async ([userId, theirs]) => {
+        if (userId === null) return
+        const ids = theirs.map(({ id }) => id)
+        await index.remove(userId, ids, now, o?.signal).catch(() => {})
+      }),
+    )
+  }
+
+  /** Takes a free id, or one whose session has expired. */
+  async function start(record: SessionRecord, now: number, o?: StoreOptions): Promise<boolean> {
+    const { bytes } = pack(record, 0)
+    await cover(record, null, now, o)
+    for (let attempt = 0, after = 0; ; attempt++) {
+      const seq = await log.write(subjectOf(record.id), bytes, after, o?.signal)
+      if (seq !== null) {
+        remember(record, seq)
+        return true
+      }
+      await pause(attempt)
+      const stored = await look(record.id, now)
+      if (stored !== null && stored.record !== null) return false
+      after = stored?.seq ?? 0
+    }
+  }
+
+  async function replace(record: SessionRecord, expected: number, now: number, o?: StoreOptions): Promise<boolean> {
+    const { id } = record
+    const ends = record.expiresAt <= now
+    for (let attempt = 0; ; attempt++) {
+      if (known.get(id)?.version !== expected) await look(id, now)
+      const stored = known.get(id)
+      if (stored?.version !== expected || stored.expiresAt <= now) return false
+      if (ends ? await bury(id, stored.seq, o) : await rewrite(record, stored, now, o)) {
+        if (ends || stored.userId !== record.userId) await uncover([{ id, userId: stored.userId }], now, o)
+        return true
+      }
+      known.delete(id)
+      await pause(attempt)
+    }
+  }
+
+  async function rewrite(record: SessionRecord, stored: Known, now: number, o?: StoreOptions): Promise<boolean> {
+    await cover(record, stored, now, o)
+    const seq = await log.write(subjectOf(record.id), pack(record, 0).bytes, stored.seq, o?.signal)
+    if (seq !== null) remember(record, seq)
+    return seq !== null
+  }
+
+  /**
+   * An ending is a write like any other, so a change that races it finds another place. What it leaves is taken away at once: whoever
+   * comes later finds no message, which is not the place that they expect either.
+   */
+  async function bury(id: string, seq: number, o?: StoreOptions): Promise<boolean> {
+    known.delete(id)
+    const place = await log.write(subjectOf(id), tombstone, seq, o?.signal)
+    if (place === null) return false
+    await log.remove(place).catch(() => {})
+    return true
+  }
+
+  /** Whose it was; `null` when there was none, or when it had expired. */
+  async function end(id: string, now: number, o?: StoreOptions): Promise<Listed | null> {
+    for (let attempt = 0; ; attempt++) {
+      const message = await log.last(subjectOf(id))
+      if (message === null) return null
+      const record = live(message, now)
+      if (record === null) return null
+      // An ending is never refused: of a record that we can't read we know that it is gone now.
+      if (await bury(id, message.seq, o)) return { id, userId: record === 'unreadable' ? null : record.userId }
+      await pause(attempt)
+    }
+  }
+
+  return {
+    get,
+
+    async put(record, expected, options) {
+      await ready()
+      const now = clock.now()
+      if (expected !== null) return replace(record, expected, now, options)
+      if (record.expiresAt > now) return start(record, now, options)
+      return ((await look(record.id, now))?.record ?? null) === null
+    },
+
+    async delete(ids, options) {
+      await ready()
+      const now = clock.now()
+      const ended = await Promise.all(ids.map((id) => end(id, now, options)))
+      await uncover(
+        ended.filter((session) => session !== null),
+        now,
+        options,
+      )
+      return ids.filter((_, i) => ended[i] !== null)
+    },
+
+    async listByUser(userId) {
+      await ready()
+      return listed(userId, () => index.read(userId, clock.now()), get)
+    },
+
+    async sweep(limit) {
+      await ready()
+      const now = clock.now()
+      let removed = 0
+      let looked = 0
+      // To the end, and once from the beginning; the next call goes on where this one stops.
+      let rounds = sweptTo === 0 ? 1 : 2
+      while (rounds > 0 && looked < limit * lookedAtPerSwept) {
+        const page = await log.messages(sweptTo + 1, pageSize)
+        for (const message of page) {
+          if (removed === limit) return removed
+          sweptTo = message.seq
+          looked++
+          const isList = message.subject.startsWith(listPrefix)
+          const isOver = isList ? index.isOver(message, now) : live(message, now) === null
+          if (isOver && (await log.remove(message.seq)) && !isList) removed++
+        }
+        if (page.length >= pageSize) continue
+        sweptTo = 0
+        rounds--
+      }
+      return removed
+    },
+
+    async scan({ cursor, limit }) {
+      await ready()
+      const now = clock.now()
+      const page = await log.messages(Number(cursor ?? 0) + 1, limit)
+      const records = page.flatMap((message) => {
+        if (message.subject.startsWith(listPrefix)) return []
+        const record = unpack(idIn(message.subject), message.bytes, now)
+        return record === null ? [] : [record]
+      })
+      return { records, cursor: page.length < limit ? null : String(page.at(-1)!.seq) }
+    },
+  }
+}
+
+interface Listed {
+  readonly id: string
+  readonly userId: string | null
+}
+
+/** A session whose message at `seq` was read or written last. */
+interface Known {
+  readonly seq: number
+  readonly version: number
+  readonly userId: string | null
+  readonly expiresAt: number
+  readonly covered: number
+}
+
+/** What takes the place of a session that is ended: a record that has always been over. */
+const tombstone = pack(
+  {
+    id: '',
+    userId: null,
+    credential: '',
+    identity: '',
+    data: '',
+    createdAt: 0,
+    seenAt: 0,
+    expiresAt: 0,
+    epoch: 0,
+    version: 1,
+  },
+  0,
+).bytes
+
+/** The live record in a message; `null` when it is over, `'unreadable'` when we can't tell. */
+function live(message: NatsMessage, now: number): SessionRecord | 'unreadable' | null {
+  try {
+    return unpack(idIn(message.subject), message.bytes, now)
+  } catch {
+    return 'unreadable'
+  }
+}
+
+/** Until when the list shows a session, so that touching it changes the list only about once per idle window. */
+function coverOf(record: SessionRecord): number {
+  return coveredUntil(record.expiresAt, spanFor(record))
+}
+
+/** Others wrote in between; by chance, so that it is not always the same who wait. */
+function pause(attempt: number): Promise<void> {
+  return sleep(Math.random() * Math.min(2 ** attempt, 16))
+}
+
+/** Ids that have other characters than a subject may have are written in base64url, which `=` says. */
+function subjectOf(id: string): string {
+  if (/^[\w-]+$/.test(id)) return `s.${id}`
+  const bytes = new Uint8Array(utf8Length(id))
+  writeUtf8(bytes, id, 0)
+  return `s.=${base64url(bytes)}`
+}
+
+function idIn(subject: string): string {
+  const token = subject.slice('s.'.length)
+  if (!token.startsWith('=')) return token
+  const bytes = room(Math.floor(((token.length - 1) * 3) / 4))
+  writeBase64url(bytes, token.slice(1), 0, bytes.length)
+  return readUtf8(bytes, 0, bytes.length)
+}
