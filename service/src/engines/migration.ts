@@ -11,12 +11,17 @@ export interface Migration {
 
 /** `null` for an engine that needs none. Nothing is opened yet. */
 export async function storeMigration(url: StoreUrl): Promise<Migration | null> {
-  if (url.kind === 'postgres') return (await import('./postgres.ts')).postgresMigration(url)
-  return null
+  switch (url.kind) {
+    case 'postgres':
+      return (await import('./postgres.ts')).postgresMigration(url)
+    case 'mysql':
+      return (await import('./mysql.ts')).mysqlMigration(url)
+    default:
+      return null
+  }
 }
 
 /** The same where the engine carries the feed alone. */
 export async function feedMigration(url: FeedUrl): Promise<Migration | null> {
-  if (url.kind === 'postgres') return (await import('./postgres.ts')).postgresFeedMigration(url)
-  return null
+  return url.kind === 'postgres' ? (await import('./postgres.ts')).postgresFeedMigration(url) : storeMigration(url)
 }
