@@ -3,10 +3,12 @@ import { DatabaseSync } from 'node:sqlite'
 import type { Store } from 'holdfast'
 import { postgresStore } from 'holdfast/stores/postgres'
 import { mysqlStore } from 'holdfast/stores/mysql'
+import { memcachedStore } from 'holdfast/stores/memcached'
 import { redisStore } from 'holdfast/stores/redis'
 import { sqliteStore } from 'holdfast/stores/sqlite'
 import { Pool } from 'pg'
 import { createPool } from 'mysql2/promise'
+import { MemcacheClient } from 'memcache-client'
 import { createClient } from 'redis'
 
 export async function storeOf(url: string): Promise<{ store: Store; close: () => void }> {
@@ -23,6 +25,10 @@ export async function storeOf(url: string): Promise<{ store: Store; close: () =>
   if (url.startsWith('mysql:')) {
     const pool = createPool({ uri: url })
     return { store: mysqlStore(pool), close: () => void pool.end() }
+  }
+  if (url.startsWith('memcached:')) {
+    const client = new MemcacheClient({ server: new URL(url).host })
+    return { store: memcachedStore(client), close: () => client.shutdown() }
   }
   const database = new DatabaseSync(url)
   return { store: sqliteStore(database), close: () => database.close() }
