@@ -319,11 +319,8 @@ const rules: Record<string, SessionsRule['check']> = {
     const userId = newUser()
     const { session } = await here.start(userId, { roles: ['clerk'] })
     const heard: string[] = []
-    const changed = new Promise<void>((resolve) => {
-      here.watch(session, (why) => {
-        heard.push(why)
-        resolve()
-      })
+    const changed = new Promise<number>((resolve) => {
+      here.watch(session, (why) => resolve(heard.push(why)))
     })
     const awake = setInterval(() => {}, 1000)
     await session.update('visits', () => 2)
