@@ -4,7 +4,7 @@ import { base64url } from '#crypto'
 import type { Cursor, Feed, Notice } from '../feed.ts'
 import { deadline } from '../internal/deadline.ts'
 import { milliseconds, type Duration } from '../internal/duration.ts'
-import { natsLog, type NatsConnection, type NatsManager, natsStream, type NatsStream } from '../internal/nats-log.ts'
+import { natsLog, type NatsConnection, type NatsJetStream, natsStream, type NatsStream } from '../internal/nats-log.ts'
 
 export interface NatsFeedOptions {
   /** The name of the stream, and what its subjects begin with. Default `holdfast-feed`. */
@@ -47,7 +47,7 @@ const originEveryMs = 1_000
  *
  * Publishing has no deadline of its own: `createSessions` keeps one. A read or a beat without an answer within a second rejects.
  */
-export function natsFeed(connection: NatsConnection, manager: NatsManager, o: NatsFeedOptions = {}): Feed {
+export function natsFeed(connection: NatsConnection, manager: NatsJetStream, o: NatsFeedOptions = {}): Feed {
   const wanted = natsFeedStream(o)
   const retentionMs = wanted.max_age / 1e6
   const log = natsLog(connection, manager, wanted.name)

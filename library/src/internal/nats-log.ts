@@ -9,7 +9,7 @@ export interface NatsConnection {
 }
 
 /** What `await jetstreamManager(connection, { timeout })` of @nats-io/jetstream 3 gives. */
-export interface NatsManager {
+export interface NatsJetStream {
   readonly streams: {
     info(stream: string): Promise<{ readonly config: object }>
     getMessage(stream: string, query: { seq: number } | { last_by_subj: string }): Promise<StoredMessage | null>
@@ -80,7 +80,7 @@ export function natsStream(o: { stream: string; replicas?: number | undefined; m
 export type NatsLog = ReturnType<typeof natsLog>
 
 /** `subject` is without the name of the stream. */
-export function natsLog(connection: NatsConnection, manager: NatsManager, stream: string) {
+export function natsLog(connection: NatsConnection, manager: NatsJetStream, stream: string) {
   const publisher = manager.jetstream()
 
   /** While there is no connection the client would keep what is written, and send it when nobody waits for it any more. */

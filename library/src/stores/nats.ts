@@ -6,7 +6,7 @@ import { listPrefix, natsIndex } from '../internal/nats-index.ts'
 import {
   natsLog,
   type NatsConnection,
-  type NatsManager,
+  type NatsJetStream,
   type NatsMessage,
   natsStream,
   type NatsStream,
@@ -62,7 +62,7 @@ const lookedAtPerSwept = 8
  */
 export function natsStore(
   connection: NatsConnection,
-  manager: NatsManager,
+  manager: NatsJetStream,
   o: NatsStoreOptions = {},
 ): SweepableStore & ScannableStore {
   const clock = o.clock ?? Date

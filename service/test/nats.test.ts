@@ -1,0 +1,105 @@
+// The service on NATS: its streams, replicas, outages, and what it says when something is wrong.
+import assert from 'node:assert/strict'
+import { after, before, it } from 'node:test'
+import { jetstreamManager } from '@nats-io/jetstream'
+import { connect } from '@nats-io/transport-node'
+import { startNats, startNatsCluster, type NatsServer } from '../../scripts/servers/nats.ts'
+import { freePort } from '../../scripts/servers/server.ts'
+import { openEngine, openFeed } from '../src/engines/engine.ts'
+import { parseFeedUrl } from '../src/engines/feed-url.ts'
+import { parseStoreUrl } from '../src/engines/store-url.ts'
+import { StartError } from '../src/start-error.ts'
+import { adminSecret, serve, serviceOn, until } from './service.ts'
+
+let server: NatsServer
+before(async () => {
+  server = await startNats({ flags: ['--user', 'shop', '--pass', 'secret-of-shop'] })
+})
+after(() => server.stop())
+
+const urlOf = ({ port }: { port: number }) => `nats://shop:secret-of-shop@127.0.0.1:${port}`
+
+it('two replicas share sessions, clients and endings', async () => {
+  const [one, two] = await Promise.all([serviceOn(urlOf(server)), serviceOn(urlOf(server))])
+  const as = await one.addClient('reader', 'verify')
+  const { id, token } = await one.start({ userId: 'ada', data: { cart: [1] } })
+  const verify = async () => (await two.call('POST', '/v1/sessions/verify', { as, body: { token } })).body
+  assert.equal((await verify()).session.userId, 'ada')
+  assert.equal((await two.call('GET', '/v1/users/ada/sessions')).body.sessions.length, 1)
+  assert.equal((await one.call('DELETE', `/v1/sessions/${id}?settled=true`)).status, 204)
+  assert.equal((await verify()).active, false)
+  await Promise.all([one.stop(), two.stop()])
+})
+
+it('an outage is answered in time, and is over without a restart', async () => {
+  const own = await startNats()
+  const service = await serve({ HOLDFAST_ADMIN_SECRET: adminSecret, HOLDFAST_STORE: own.url })
+  const { token } = await service.start()
+  const status = async () => (await service.call('POST', '/v1/sessions/verify', { body: { token } })).status
+  own.pause()
+  await until(async () => (await status()) === 503, 'what was verified before is no longer believed')
+  assert.equal((await service.call('GET', '/readyz')).status, 503)
+  own.resume()
+  await until(async () => (await service.call('GET', '/readyz')).status === 200, 'ready again')
+  assert.equal(await status(), 200)
+  await own.kill()
+  await until(async () => (await service.call('GET', '/readyz')).status === 503, 'not ready')
+  await own.restart()
+  await until(async () => (await service.call('GET', '/readyz')).status === 200, 'ready again')
+  assert.equal(await status(), 200)
+  own.pause()
+  assert.equal(await service.end(), 0)
+  own.resume()
+  await own.stop()
+})
+
+it('in a cluster its streams have three replicas, and an operator hears of one that has not', async () => {
+  const { urls, stop } = await startNatsCluster()
+  const url = parseStoreUrl(`nats://${urls.map((one) => new URL(one).host).join(',')}`)
+  const engine = await openEngine(url)
+  assert.deepEqual(
+    (await engine.inspect()).filter(({ ok }) => !ok),
+    [],
+  )
+  const connection = await connect({ servers: [...urls] })
+  const manager = await jetstreamManager(connection)
+  assert.equal((await manager.streams.info('holdfast')).config.num_replicas, 3)
+  await manager.streams.update('holdfast-feed', { num_replicas: 1 })
+  assert.match((await engine.inspect()).find(({ ok }) => !ok)?.advice ?? '', /nats stream edit holdfast-feed/)
+  await Promise.all([engine.close(), connection.close()])
+  await stop()
+})
+
+it('what can not work is said at the start, and what to do', async () => {
+  const without = await startNats({ flags: ['--js=false'] })
+  const wrong: readonly (readonly [url: string, expected: RegExp])[] = [
+    [`nats://127.0.0.1:${await freePort()}`, /can't be reached, or does not answer \(ECONNREFUSED\): see that it runs/],
+    [urlOf(server).replace('secret-of', 'guess-of'), /does not accept the user name, password or token/],
+    [without.url, /runs without JetStream: start nats-server with -js/],
+    [`${urlOf(server)}?tls=1`, /takes nothing after the servers/],
+  ]
+  for (const [url, expected] of wrong) {
+    const openings = [() => openEngine(parseStoreUrl(url)), () => openFeed(parseFeedUrl(url), { feed: null } as never)]
+    for (const opening of openings) {
+      await assert.rejects(opening, (error) => {
+        assert.ok(error instanceof StartError)
+        assert.match(error.message, expected)
+        assert.doesNotMatch(error.message, /secret-of|guess-of/)
+        return true
+      })
+    }
+  }
+  await without.stop()
+})
+
+it('a stream that would drop what is live is refused', async () => {
+  const own = await startNats()
+  const connection = await connect({ servers: own.url })
+  await (await jetstreamManager(connection)).streams.add({ name: 'holdfast', subjects: ['holdfast.>'], max_age: 60e9 })
+  await assert.rejects(
+    openEngine(parseStoreUrl(own.url)),
+    /max_msgs_per_subject of the stream 'holdfast' is -1 and has/,
+  )
+  await connection.close()
+  await own.stop()
+})
