@@ -1,6 +1,6 @@
 // Sessions for services by @grpc/grpc-js: who calls, from the metadata of the call.
 import type { Metadata, ServerInterceptingCall, ServerInterceptor } from '@grpc/grpc-js'
-import { callExchange, callOver, hearing, statusOf, type GrpcStatus } from '../internal/grpc.ts'
+import { callExchange, callOver, hearing, statusOf } from '../internal/grpc.ts'
 import type { Requirement, Session } from '../session.ts'
 import type { Sessions } from '../sessions.ts'
 
@@ -31,7 +31,7 @@ export function sessionInterceptor<Data>(
     interceptor({ path }, call) {
       let stop = () => {}
       let isOver = false
-      const end = (status: GrpcStatus) => call.sendStatus(status as Parameters<typeof call.sendStatus>[0])
+      const end = (status: object) => call.sendStatus(status as Parameters<typeof call.sendStatus>[0])
 
       async function admit(metadata: Metadata): Promise<void> {
         const session = await sessions.open(callExchange(metadata, call))

@@ -13,7 +13,7 @@ const codes = {
   unauthenticated: 16,
 } as const
 
-export interface GrpcStatus {
+interface GrpcStatus {
   readonly code: (typeof codes)[keyof typeof codes]
   readonly details: string
 }
