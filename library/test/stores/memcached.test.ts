@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test, type TestContext } from 'node:test'
 import { createConnection } from 'node:net'
 import { ConfigError, type SessionRecord, type Store } from 'holdfast'
-import { memcachedStore } from 'holdfast/stores/memcached'
+import { memcachedStore, type MemcachedStoreClient } from 'holdfast/stores/memcached'
 import { fakeClock, testStore, type StoreUnderTest } from 'holdfast/testing'
 import { MemcacheClient } from 'memcache-client'
 import { startMemcached, type MemcachedOptions } from '../../../scripts/servers/memcached.ts'
@@ -143,6 +143,33 @@ describe('a memcached of its own', { skip }, () => {
     around(ends[0]!, now + lives.hour + 60)
     around(ends[1]!, now + lives.year + 60)
     around(ends[2]!, 2 ** 31 - 1)
+  })
+
+  test('a touch is two commands, and a start writes the list first', async (t) => {
+    const { client } = await fresh(t)
+    const asked: string[] = []
+    const heard = new Proxy(client, {
+      get(target, command: keyof MemcachedStoreClient) {
+        const call = target[command] as unknown
+        if (typeof call !== 'function') return call
+        return (key: string, ...rest: unknown[]) => {
+          asked.push(`${command} ${key.slice(0, 5)}`)
+          return call.call(target, key, ...rest) as unknown
+        }
+      },
+    })
+    const store = memcachedStore(heard)
+    const now = Date.now()
+    await store.put(record({ expiresAt: now + 1_800_000 }), null)
+    assert.deepEqual(asked.splice(0), ['gets hf:u:', 'add hf:u:', 'add hf:s:'])
+    let commands = 0
+    for (let i = 1; i <= 20; i++) {
+      const seenAt = now + i * 180_000
+      assert.equal(await store.put(record({ version: i + 1, seenAt, expiresAt: seenAt + 1_800_000 }), i), true)
+      commands += asked.splice(0).length
+    }
+    // Over two idle windows the list is changed at most three times.
+    assert.ok(commands <= 20 * 2 + 3 * 2, `${commands} commands`)
   })
 
   test('the list of a user lasts as long as the longest of its sessions, and is gone with the last', async (t) => {

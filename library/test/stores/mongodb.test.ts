@@ -105,13 +105,14 @@ function standIn(asked: (options: object) => void = () => {}): MongodbStoreColle
     },
     async deleteOne(filter, o) {
       asked(o)
-      const [found] = matching(filter)
-      return { deletedCount: found !== undefined && kept.delete(found._id) ? 1 : 0 }
+      const deletedCount = matching(filter).length
+      if (deletedCount === 1) kept.delete((filter as Stored)['_id'])
+      return { deletedCount }
     },
     async findOneAndDelete(filter, o) {
       asked(o)
       const found = matching(filter)[0] ?? null
-      if (found !== null) kept.delete(found._id)
+      kept.delete((filter as Stored)['_id'])
       return found
     },
   }
