@@ -16,8 +16,8 @@ const { values } = parseArgs({
   },
 })
 const options = { rounds: Number(values.rounds), seconds: Number(values.seconds), inFlight: 64 }
-/** Of the store, and as many of the client. */
-const sessionCount = 1024
+/** Of the store, and as many of the client. Few: who writes to a session has just read it, and a store may remember that. */
+const sessionCount = 512
 const only = values.only?.flatMap((names) => names.split(','))
 
 interface Rate {

@@ -5,12 +5,15 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { jetstreamManager } from '@nats-io/jetstream'
+import { connect } from '@nats-io/transport-node'
 import { DynamoDB } from '@aws-sdk/client-dynamodb'
 import type { Store, SweepableStore } from 'holdfast'
 import { dynamodbStore, dynamodbTable } from 'holdfast/stores/dynamodb'
 import { memcachedStore } from 'holdfast/stores/memcached'
 import { memoryStore } from 'holdfast/stores/memory'
 import { mysqlStore, mysqlStoreSchema } from 'holdfast/stores/mysql'
+import { natsStore, natsStoreStream } from 'holdfast/stores/nats'
 import { postgresStore, postgresStoreSchema } from 'holdfast/stores/postgres'
 import { redisStore } from 'holdfast/stores/redis'
 import { sqliteStore } from 'holdfast/stores/sqlite'
@@ -21,6 +24,7 @@ import { createClient } from 'redis'
 import { startDynamodb } from '../../scripts/servers/dynamodb.ts'
 import { startMariadb } from '../../scripts/servers/mariadb.ts'
 import { startMemcached } from '../../scripts/servers/memcached.ts'
+import { startNats } from '../../scripts/servers/nats.ts'
 import { startPostgres } from '../../scripts/servers/postgres.ts'
 import { startRedis } from '../../scripts/servers/redis.ts'
 import type { Server } from '../../scripts/servers/server.ts'
@@ -155,7 +159,7 @@ export const engines: Readonly<Record<string, (clock: Clock) => Promise<Engine>>
     const key = (id: string) => `hf:s:${createHash('sha256').update(id).digest('base64url')}`
     const lifetime = 1800
     return {
-      version: String(await client.version()),
+      version: String((await client.version())[1]),
       store: memcachedStore(client, { clock }),
       plain: {
         get: async (id) => (await client.get<Buffer>(key(id)))?.value,
@@ -166,6 +170,25 @@ export const engines: Readonly<Record<string, (clock: Clock) => Promise<Engine>>
         return Number(new Map(STAT).get('bytes'))
       },
       ...closedBy(() => client.shutdown(), server.stop),
+    }
+  },
+
+  async nats(clock) {
+    const server = await onItsCore(startNats())
+    const connection = await connect({ servers: server.url, noAsyncTraces: true })
+    const manager = await jetstreamManager(connection, { timeout: 5000 })
+    const { name } = await manager.streams.add(natsStoreStream()).then(({ config }) => config)
+    const publisher = manager.jetstream()
+    const subject = (id: string) => `${name}.s.${id}`
+    return {
+      version: connection.info!.version,
+      store: natsStore(connection, manager, { clock }),
+      plain: {
+        get: async (id) => (await manager.streams.getMessage(name, { last_by_subj: subject(id) }))?.data,
+        set: (id, value: Uint8Array) => publisher.publish(subject(id), value),
+      },
+      bytes: async () => (await manager.streams.info(name)).state.bytes,
+      ...closedBy(() => connection.close(), server.stop),
     }
   },
 
