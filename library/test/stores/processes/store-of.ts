@@ -1,9 +1,12 @@
 // The store that a process of a test is told to use.
 import { DatabaseSync } from 'node:sqlite'
+import { jetstreamManager } from '@nats-io/jetstream'
+import { connect } from '@nats-io/transport-node'
 import type { Store } from 'holdfast'
 import { postgresStore } from 'holdfast/stores/postgres'
 import { mysqlStore } from 'holdfast/stores/mysql'
 import { memcachedStore } from 'holdfast/stores/memcached'
+import { natsStore } from 'holdfast/stores/nats'
 import { redisStore } from 'holdfast/stores/redis'
 import { sqliteStore } from 'holdfast/stores/sqlite'
 import { Pool } from 'pg'
@@ -29,6 +32,11 @@ export async function storeOf(url: string): Promise<{ store: Store; close: () =>
   if (url.startsWith('memcached:')) {
     const client = new MemcacheClient({ server: new URL(url).host })
     return { store: memcachedStore(client), close: () => client.shutdown() }
+  }
+  if (url.startsWith('nats:')) {
+    const connection = await connect({ servers: url, noAsyncTraces: true })
+    const store = natsStore(connection, await jetstreamManager(connection))
+    return { store, close: () => void connection.close() }
   }
   const database = new DatabaseSync(url)
   return { store: sqliteStore(database), close: () => database.close() }

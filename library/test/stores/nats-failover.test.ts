@@ -1,0 +1,234 @@
+// Sessions in NATS when servers of the cluster die or stand still, several processes write, and connections break.
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { jetstreamManager } from '@nats-io/jetstream'
+import { connect } from '@nats-io/transport-node'
+import { ConfigError, type SessionRecord, type Store } from 'holdfast'
+import { natsStore, natsStoreStream } from 'holdfast/stores/nats'
+import { startNats, startNatsCluster, type NatsServer } from '../../../scripts/servers/nats.ts'
+import { killAfter, runProcess, startProcess } from './processes/processes.ts'
+
+/** Whatever a test starts is stopped when it is over. */
+const endings: (() => unknown)[] = []
+after(async () => {
+  for (const end of endings.toReversed()) await end()
+})
+
+async function clientOf(...servers: string[]) {
+  const connection = await connect({
+    servers,
+    noAsyncTraces: true,
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 50,
+    timeout: 1_000,
+    pingInterval: 500,
+  })
+  endings.push(() => connection.close())
+  return { connection, manager: await jetstreamManager(connection, { timeout: 1_000 }) }
+}
+
+async function one(): Promise<NatsServer> {
+  const server = await startNats()
+  endings.push(server.stop)
+  return server
+}
+
+async function cluster() {
+  const started = await startNatsCluster()
+  endings.push(started.stop)
+  return started
+}
+
+function record(id: string, o: Partial<SessionRecord> = {}): SessionRecord {
+  const now = Date.now()
+  return {
+    id,
+    userId: 'ada',
+    credential: '',
+    identity: '{}',
+    data: '0',
+    createdAt: now,
+    seenAt: now,
+    expiresAt: now + 3_600_000,
+    epoch: 0,
+    version: 1,
+    ...o,
+  }
+}
+
+/** Resolves with the first answer. */
+async function untilAnswered<T>(call: () => Promise<T>): Promise<T> {
+  for (const until = Date.now() + 60_000; ;) {
+    try {
+      return await call()
+    } catch (error) {
+      if (Date.now() > until) throw error
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+}
+
+/** Starts sessions, changes them, and ends every third one, until `over`; says what was acknowledged. */
+async function write(store: Store, name: string, over: AbortSignal) {
+  const live = new Map<string, number>()
+  const ended = new Set<string>()
+  const unsure = new Set<string>()
+  for (let i = 0; !over.aborted; i++) {
+    const id = `${name}-${i}`
+    try {
+      assert.equal(await store.put(record(id), null), true)
+      live.set(id, 1)
+      assert.equal(await store.put(record(id, { version: 2, data: '1' }), 1), true)
+      live.set(id, 2)
+      if (i % 3 !== 0) continue
+      assert.deepEqual(await store.delete([id]), [id])
+      live.delete(id)
+      ended.add(id)
+    } catch (error) {
+      if (error instanceof assert.AssertionError) throw error
+      unsure.add(id)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+  return { live, ended, unsure }
+}
+
+for (const which of ['the leader of the stream', 'another server'] as const) {
+  test(`when ${which} is killed, nothing acknowledged is lost and nothing ended revived`, async () => {
+    const { servers, urls } = await cluster()
+    const client = await clientOf(...urls)
+    await client.manager.streams.add(natsStoreStream({ replicas: 3 }))
+    const stores = []
+    for (const _ of urls) {
+      const { connection, manager } = await clientOf(...urls)
+      stores.push(natsStore(connection, manager))
+    }
+    const over = new AbortController()
+    const writing = Promise.all(stores.map((store, i) => write(store, `w${i}`, over.signal)))
+    const reader = stores[0]!
+    const exists = async (id: string) => (await untilAnswered(() => reader.get(id))) !== null
+    while (!(await exists('w0-10'))) await new Promise((resolve) => setTimeout(resolve, 20))
+
+    const { leader } = (await client.manager.streams.info('holdfast')).cluster!
+    const victim = servers.find(({ name }) => (name === leader) === (which === 'the leader of the stream'))!
+    await victim.kill()
+    const killedAt = Date.now()
+    const fresh = natsStore(client.connection, client.manager)
+    await untilAnswered(() => fresh.put(record(`after-${which}`), null))
+    console.log(`# ${which} was killed: a write was acknowledged again after ${Date.now() - killedAt} ms`)
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    await victim.restart()
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    over.abort()
+
+    const listed = async () => (await untilAnswered(() => reader.listByUser('ada'))).map(({ id }) => id)
+    for (const { live, ended, unsure } of await writing) {
+      const ids = new Set(await listed())
+      for (const [id, version] of live) {
+        const found = await untilAnswered(() => reader.get(id))
+        // One whose ending was not answered may be over.
+        if (unsure.has(id)) continue
+        assert.equal(found?.version, version, `${id} as it was acknowledged`)
+        assert.ok(ids.has(id), `${id} on the list`)
+      }
+      for (const id of ended) assert.equal(await untilAnswered(() => reader.get(id)), null, `${id} was ended`)
+      assert.ok(live.size + ended.size > 10)
+    }
+  })
+}
+
+test('fifty increments by three processes are fifty', async () => {
+  const { urls } = await cluster()
+  const { connection, manager } = await clientOf(...urls)
+  await manager.streams.add(natsStoreStream({ replicas: 3 }))
+  const store = natsStore(connection, manager)
+  await store.put(record('counter'), null)
+  await Promise.all(urls.map((url, i) => runProcess('increment.ts', [url, 'counter', String([17, 17, 16][i])])))
+  assert.deepEqual([(await store.get('counter'))?.data, (await store.get('counter'))?.version], ['50', 51])
+})
+
+test('nothing acknowledged is lost when the writers and then the server are killed', async () => {
+  const server = await one()
+  const { connection, manager } = await clientOf(server.url)
+  await manager.streams.add(natsStoreStream())
+  const lines = (
+    await Promise.all(['anna', 'bert'].map((name) => killAfter(startProcess('writer.ts', [server.url, name]), 150)))
+  ).flat()
+  await server.kill()
+  await server.restart()
+  const store = natsStore(connection, manager)
+  const ended = new Set(lines.filter((line) => line.startsWith('-')).map((line) => line.slice(1)))
+  const started = lines.filter((line) => line.startsWith('+')).map((line) => line.slice(1))
+  // The last one of a writer may have been on its way to its end.
+  const last = new Set(['anna', 'bert'].map((name) => started.findLast((id) => id.startsWith(name))!))
+  for (const id of started) {
+    const found = await untilAnswered(() => store.get(id))
+    if (!last.has(id)) assert.equal(found === null, ended.has(id), id)
+  }
+  assert.ok(ended.size > 30)
+})
+
+test('without a connection a call rejects at once, and nothing is written afterwards', async () => {
+  const server = await one()
+  const { connection, manager } = await clientOf(server.url)
+  await manager.streams.add(natsStoreStream())
+  const store = natsStore(connection, manager)
+  await store.put(record('known'), null)
+  await server.kill()
+  while (connection.info !== undefined) await new Promise((resolve) => setTimeout(resolve, 5))
+  await assert.rejects(store.put(record('late'), null), /not connected/)
+  await assert.rejects(store.put(record('known', { version: 2 }), 1), /not connected/)
+  await assert.rejects(store.get('known'), /not connected/)
+  await server.restart()
+  assert.equal((await untilAnswered(() => store.get('known')))?.version, 1)
+  await connection.flush()
+  assert.equal(await store.get('late'), null)
+})
+
+test('a call that is given up writes nothing more', async () => {
+  const server = await one()
+  const { connection, manager } = await clientOf(server.url)
+  await manager.streams.add(natsStoreStream())
+  const store = natsStore(connection, manager)
+  await store.get('any')
+  const left = new AbortController()
+  const starting = store.put(record('left'), null, { signal: left.signal })
+  left.abort(new Error('left'))
+  await assert.rejects(starting, /left/)
+  assert.equal(await store.get('left'), null)
+})
+
+test('an ending leaves nothing behind, and a sweep removes what expired with its lists', async () => {
+  const server = await one()
+  const { connection, manager } = await clientOf(server.url)
+  await manager.streams.add(natsStoreStream())
+  let now = Date.now()
+  const store = natsStore(connection, manager, { clock: { now: () => now } })
+  const messages = async () => (await manager.streams.info('holdfast')).state.messages
+  const ids = Array.from({ length: 40 }, (_, i) => `s${i}`)
+  for (const id of ids) await store.put(record(id, { userId: `user-${id}` }), null)
+  assert.equal(await messages(), 80)
+  await store.delete(ids.slice(0, 20))
+  assert.equal(await messages(), 40)
+  await store.put(record('s20', { version: 2, expiresAt: 0, userId: 'user-s20' }), 1)
+  assert.equal(await messages(), 38)
+  now += 12 * 3_600_000
+  let swept = 0
+  for (let i = 0; i < 5; i++) swept += await store.sweep(10)
+  assert.equal(swept, 19)
+  assert.equal(await messages(), 0)
+})
+
+test('a stream that is not there, or that forgets, is refused', async () => {
+  const server = await one()
+  const { connection, manager } = await clientOf(server.url)
+  const store = natsStore(connection, manager)
+  await assert.rejects(store.get('any'), (error) => error instanceof ConfigError && /streams\.add/.test(error.message))
+  await manager.streams.add({ ...natsStoreStream(), max_age: 180e9 })
+  await assert.rejects(store.get('any'), (error) => error instanceof ConfigError && /max_age/.test(error.message))
+  await manager.streams.delete('holdfast')
+  await manager.streams.add(natsStoreStream())
+  assert.equal(await store.get('any'), null)
+  assert.throws(() => natsStoreStream({ stream: 'a.b' }), /stream: expected letters/)
+  assert.throws(() => natsStoreStream({ replicas: 0 }), /replicas: expected a whole number/)
+})
