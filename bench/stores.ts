@@ -56,7 +56,7 @@ show('stores-clients', clientsTable(rows))
 save('stores', { ...about, options, engines: rows })
 
 function show(name: string, markdown: string): void {
-  const text = `${markdown}\n\n${provenance(about)}; ${options.rounds} rounds, ${options.inFlight} calls in flight.`
+  const text = `${markdown}\n\n${provenance(about)}; ${options.inFlight} calls in flight.`
   console.log(`\n${text}`)
   if (values.write) publish(name, text)
 }
