@@ -24,8 +24,8 @@ export interface MemcachedStoreOptions {
 const skewMs = 60_000
 
 /**
- * Keeps sessions in one Memcached 1.4 or later. **All sessions are lost when it is restarted**, and none comes back. The client is yours; the
- * store never closes it. Give it `connectTimeout` and `cmdTimeout` (such as 1000 and 2000 ms; without the first a
+ * Keeps sessions in one Memcached 1.6, in a network of your own: it asks nobody for a password. **All sessions are lost when it is restarted**, and
+ * none comes back. The client is yours; the store never closes it. Give it `connectTimeout` and `cmdTimeout` (such as 1000 and 2000 ms; without the first a
  * connection to a machine that went away is waited for by minutes), `noDelay: true` and a `maxConnections` above 1.
  *
  * Start Memcached with **`-M`**, so that it refuses writes when it is full. Without, it evicts: a session, and somebody is signed out; or the list of a
@@ -67,7 +67,7 @@ export function memcachedStore(client: MemcachedStoreClient, o: MemcachedStoreOp
     return (await lookUp(id, await recordKey(id), clock.now()))?.record ?? null
   }
 
-  /** `stored` is covered already, for as long as it would be now. */
+  /** Lists the session, unless the stored record has it listed for as long already. */
   async function cover(
     record: SessionRecord,
     stored: SessionRecord | null,
