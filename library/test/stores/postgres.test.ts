@@ -68,6 +68,16 @@ test('nothing acknowledged is lost when the writers are killed', async () => {
   }
 })
 
+test('characters that PostgreSQL has no place for are not confused with what stands for them', async () => {
+  const { store } = await make()
+  const users = ['\0', '\u0001', '\u00010', '\u00011', '\u0001\u00011', '0', '1']
+  for (const [i, userId] of users.entries()) await store.put({ ...record(`${userId}${i}`), userId }, null)
+  for (const [i, userId] of users.entries()) {
+    const found = await store.listByUser(userId)
+    assert.deepEqual([found.length, found[0]?.id, found[0]?.userId], [1, `${userId}${i}`, userId])
+  }
+})
+
 test('every statement finds its rows by an index', async () => {
   const { table } = await make()
   const pool = pools[0]!

@@ -91,7 +91,7 @@ async function opened(url: PostgresUrl, tables: Tables, max: number, changed: Co
     const unusable = `SELECT name FROM unnest($1::text[]) AS name, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS right_to
       WHERE NOT has_table_privilege(name, right_to)`
     if ((await pool.query(unusable, [tables.names])).rows.length > 0) {
-      throw startError(url, tables, `the user may not use the tables: ${grant(tables)}`)
+      throw startError(url, tables, `does not let this user use the tables: ${grant(tables)}`)
     }
     return pool
   } catch (error) {
@@ -126,7 +126,7 @@ async function make(pool: Pool, url: PostgresUrl, tables: Tables): Promise<void>
     throw startError(
       url,
       tables,
-      `the user may not make the tables (${message}): run holdfast migrate with the URL of one who may, or what holdfast migrate --print ` +
+      `does not let this user make the tables (${message}): run holdfast migrate with the URL of one who may, or what holdfast migrate --print ` +
         `gives, then ${grant(tables)}. Or GRANT CREATE on the schema to this user`,
       error,
     )
@@ -138,16 +138,14 @@ function grant({ names }: Tables): string {
 }
 
 function startError({ shown }: PostgresUrl, { setting }: Tables, what: string, cause?: unknown): StartError {
-  return new StartError(`${setting}: PostgreSQL at ${shown}: ${what}`, cause)
+  return new StartError(`${setting}: PostgreSQL at ${shown} ${what}`, cause)
 }
 
 function explain(error: unknown): string {
   const { code = 'no answer', message } = error as Error & { code?: string }
-  if (error instanceof StandbyError)
-    return 'there is no primary, only a standby, which takes no writes: name the primary, or both'
-  if (code === '28P01' || code === '28000')
-    return 'it does not accept the user name or password of the URL: correct them'
-  if (code === '3D000') return 'it has no such database: make it, or name another'
-  if (code === '42501') return `the user may not do what is needed (${message})`
-  return `it can't be reached (${code}): see that it runs and that host and port are right`
+  if (error instanceof StandbyError) return 'is only a standby, which takes no writes: name the primary, or both'
+  if (code === '28P01' || code === '28000') return 'does not accept the user name or password of the URL: correct them'
+  if (code === '3D000') return 'has no such database: make it, or name another'
+  if (code === '42501') return `does not let this user do what is needed (${message})`
+  return `can't be reached (${code}): see that it runs and that host and port are right`
 }
