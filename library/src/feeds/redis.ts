@@ -15,6 +15,7 @@ import {
   type RedisPrimaries,
   type Single,
 } from '../internal/redis-confirmed.ts'
+import { lookingAnew } from '../internal/redis-topology.ts'
 
 export type { RedisDurability } from '../internal/redis-confirmed.ts'
 
@@ -71,6 +72,7 @@ export function redisFeed(client: RedisFeedClient, o: RedisFeedOptions = {}): Fe
   const proof = o.durability === undefined ? null : proofOf('redisFeed', client, o.durability)
   const shared = client.withCommandOptions({ timeout: undefined } as object) as Commands
   const within = deadline(patienceMs)
+  const unlessAnswered = lookingAnew(client)
   // After a failover this is redirected, and the client learns of it.
   const learn = () => shared.xLen(key)
   const write =
@@ -106,7 +108,8 @@ export function redisFeed(client: RedisFeedClient, o: RedisFeedOptions = {}): Fe
   }
 
   return {
-    async publish(notice) {
+    async publish(notice, { signal } = {}) {
+      unlessAnswered(signal)
       const add = (to: Commands) =>
         to.eval(publishScript, { keys: [key], arguments: [JSON.stringify(notice), String(retentionMs)] })
       await (write === null ? add(shared) : write(key, add))

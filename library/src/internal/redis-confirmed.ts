@@ -2,6 +2,7 @@
 import { ConfigError } from '../errors.ts'
 import { deadline } from './deadline.ts'
 import { milliseconds, type Duration } from './duration.ts'
+import { lookAnew } from './redis-topology.ts'
 
 export interface RedisDurability {
   /** How many replicas must confirm: at least half of those that there are. */
@@ -69,6 +70,9 @@ export async function confirm(connection: Single, { replicas, timeoutMs }: Proof
   }
 }
 
+/** A primary that was cut off takes commands and never answers. */
+const soon = deadline(500)
+
 /**
  * A client of the server that takes writes to `key` now. It is shared: only to be duplicated. `learn` sends any command about the key: after
  * a failover of a Cluster it is redirected, and the client learns of it.
@@ -80,7 +84,10 @@ export async function primaryOf(
 ): Promise<Single> {
   const itself = async (one: unknown) => one
   if (client.getNodeClientForKey !== undefined) {
-    await learn(key)
+    await soon(() => learn(key)).catch((error: unknown) => {
+      lookAnew(client)
+      throw error
+    })
     return (await client.getNodeClientForKey(key)) as Single
   }
   if (client.getMasterNode !== undefined) {

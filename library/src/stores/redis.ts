@@ -4,6 +4,7 @@ import { confirmedWrites, proofOf, type RedisDurability, type RedisPrimaries } f
 import { headBytes, pack, unknownFormat, unpack } from '../internal/packed.ts'
 import { coveredUntil, entryOf, idIn, type Place, placeOf, spanFor } from '../internal/redis-index.ts'
 import { coverScript, provenEndScript, provenGetScript, putScript, type Script } from '../internal/redis-scripts.ts'
+import { lookingAnew } from '../internal/redis-topology.ts'
 import type { ReadOptions, ScannableStore, SessionRecord } from '../store.ts'
 
 export type { RedisDurability } from '../internal/redis-confirmed.ts'
@@ -68,6 +69,7 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
   const recordKeys = `${prefix}s:`
   const bucketKeys = `${prefix}u:`
   const redis = storing(client)
+  const unlessAnswered = lookingAnew(client)
   const confirmed =
     o.durability === undefined
       ? null
@@ -167,19 +169,25 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
   }
 
   return {
-    get,
+    get(id, o) {
+      unlessAnswered(o?.signal)
+      return get(id, o)
+    },
 
-    async put(record, expected) {
+    async put(record, expected, o) {
+      unlessAnswered(o?.signal)
       const now = clock.now()
       return record.expiresAt > now ? putLive(record, expected, now) : endIf(record, expected, now)
     },
 
-    async delete(ids) {
+    async delete(ids, o) {
+      unlessAnswered(o?.signal)
       const ended = await Promise.all(ids.map(end))
       return ids.filter((_, i) => ended[i])
     },
 
-    async listByUser(userId) {
+    async listByUser(userId, o) {
+      unlessAnswered(o?.signal)
       const place = await placeOf(userId)
       const live = new Map<string, SessionRecord>()
       const absences = new Map<string, number>()

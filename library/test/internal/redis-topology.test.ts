@@ -1,0 +1,69 @@
+// A Cluster whose primary goes silent with its connections open: nothing tells the client that another took its place.
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { redisFeed } from 'holdfast/feeds/redis'
+import { redisStore } from 'holdfast/stores/redis'
+import { createCluster } from 'redis'
+import { startRedisCluster, type RedisCluster } from '../../../scripts/servers/redis.ts'
+import { record } from '../fixtures.ts'
+
+let group: RedisCluster
+const clients: { destroy(): void }[] = []
+before(async () => {
+  group = await startRedisCluster({ replicas: 1 })
+})
+after(async () => {
+  for (const client of clients) client.destroy()
+  await group.stop()
+})
+
+async function connect() {
+  const client = createCluster({
+    rootNodes: group.nodes.map(({ url }) => ({ url })),
+    defaults: { disableOfflineQueue: true, socket: { connectTimeout: 500, socketTimeout: 1_000 } },
+    topologyRefreshOnReconnectionAttemptStrategy: 200,
+  })
+  await client.on('error', () => {}).connect()
+  clients.push(client)
+  return client
+}
+
+/** Calls as `createSessions` does: with a signal, for half a second, and again. Fails when none of them is answered. */
+async function answered<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  for (const until = performance.now() + 20_000; performance.now() < until;) {
+    const signal = AbortSignal.timeout(500)
+    const givenUp = new Promise<never>((_, reject) =>
+      signal.addEventListener('abort', () => reject(new Error('no answer'))),
+    )
+    try {
+      return await Promise.race([call(signal), givenUp])
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+  return assert.fail('the client did not find the new primary')
+}
+
+test('the store and the feed find the primary that took the place of a silent one', async () => {
+  const [ofStore, ofFeed, ofFollower] = [await connect(), await connect(), await connect()]
+  const tag = '{one-shard}'
+  const store = redisStore(ofStore, { prefix: tag })
+  const o = { key: `${tag}feed` }
+  const kept = record({ expiresAt: Date.now() + 60_000 })
+  await store.put(kept, null)
+  const { options } = await ofStore.getNodeClientForKey(o.key)
+  const primary = group.nodes.find(({ port }) => port === (options.socket as { port: number }).port)!
+  await ofStore.sendCommand(o.key, false, ['WAIT', '1', '0'])
+
+  primary.pause()
+  assert.deepEqual(await answered((signal) => store.get(kept.id, { signal })), kept)
+  await answered((signal) => redisFeed(ofFeed, o).publish({ kind: 'keys' }, { signal }))
+  const following = await answered(async (signal) => {
+    for await (const { notices } of redisFeed(ofFollower, o).follow({ signal, now: () => performance.now() })) {
+      if (notices.length > 0) return notices
+    }
+    throw new Error('no notice')
+  })
+  assert.deepEqual(following, [{ kind: 'keys' }])
+  primary.resume()
+})
