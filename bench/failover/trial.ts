@@ -42,7 +42,7 @@ const warmMs = 1_500
 /** So long nothing failed any more: then it is over. */
 const calmMs = 1_000
 /** Some can't write before the network is whole again. */
-const limitMs = 5_000
+const limitMs = { kill: 15_000, cut: 15_000, split: 5_000 }
 /** What was asked last is answered by then, or never. */
 const drainMs = 4_000
 const maxStalenessMs = 1_000
@@ -63,7 +63,7 @@ export async function trial(engine: Engine, fault: Fault, settings: readonly str
     closing.push(stall)
     const strike = await engine.strike(fault)
     const promotedAt = await strike.promotedAt
-    await untilCalm(promotedAt, [...groups.map(({ load }) => load.calls), plain])
+    await untilCalm(promotedAt + limitMs[fault], promotedAt, [...groups.map(({ load }) => load.calls), plain])
     const healedAt = clock()
     const stallMs = stall()
     await strike.heal()
@@ -200,7 +200,7 @@ function backAt(calls: readonly Call[], { from, until }: Within): number | null 
 }
 
 /** Until everybody succeeded after the promotion, and nothing failed for a while. */
-async function untilCalm(promotedAt: number, all: readonly (readonly Call[])[]): Promise<void> {
+async function untilCalm(until: number, promotedAt: number, all: readonly (readonly Call[])[]): Promise<void> {
   const isCalm = () =>
     all.every((calls) => {
       const writes = calls.filter(({ kind, ended }) => kind === 'write' && ended > promotedAt)
@@ -212,7 +212,7 @@ async function untilCalm(promotedAt: number, all: readonly (readonly Call[])[]):
         clock() > lastFailed + calmMs && writes.some(({ outcome, began }) => outcome === 'done' && began > lastFailed)
       )
     })
-  for (const until = promotedAt + limitMs; !isCalm() && clock() < until;) await sleep(50)
+  while (!isCalm() && clock() < until) await sleep(50)
 }
 
 async function untilAnswered(groups: readonly { readonly load: People }[]): Promise<void> {
