@@ -1,12 +1,12 @@
 // The session of one request: who it is, at once; what it holds, when asked; and its credential, handed out when it is new.
 import type { Backend, Begun, SigningIn } from './backend.ts'
-import type { KnownSession, Tokens } from './credentials/credentials.ts'
+import type { KnownSession, Tokens, Via } from './credentials/credentials.ts'
 import { describe, parseUserAgent, type Device } from './device.ts'
 import { AccessError, CredentialError, DataError, SessionGoneError } from './errors.ts'
 import type { RefusedReason, SessionEvent } from './events.ts'
 import { checkUserId, decodeIdentity, frozen, nobody, type Identity } from './identity.ts'
 import { milliseconds, type Duration } from './internal/duration.ts'
-import type { Grants } from './roles.ts'
+import { covers, type Grants } from './roles.ts'
 import type { Requirement, Session, SignInOptions } from './session.ts'
 import type { Exchange, HeaderOf, Transport } from './transport/transport.ts'
 
@@ -31,6 +31,8 @@ export class HeldSession<Data> implements Session<Data> {
   #refused: RefusedReason | null
   readonly #context: SessionContext
   readonly #reply: Reply | null
+  /** Of the credential; whatever is learnt of the session later widens nothing. */
+  readonly via: Via | null
   #record: KnownSession | null
   #identity: Identity | null = null
   #ended = false
@@ -47,6 +49,7 @@ export class HeldSession<Data> implements Session<Data> {
   ) {
     this.#context = context
     this.#record = record
+    this.via = record?.via ?? null
     this.#reply = reply
     this.#refused = refused
   }
@@ -112,7 +115,13 @@ export class HeldSession<Data> implements Session<Data> {
   }
 
   can(permission: string): boolean {
-    return this.userId !== null && this.#context.grants(this.roles, permission)
+    if (this.userId === null || !this.#context.grants(this.roles, permission)) return false
+    return this.via === null || this.via.scope.some((grant) => covers(grant, permission))
+  }
+
+  /** The session as far as it is known; `null` without one. */
+  get known(): KnownSession | null {
+    return this.#record === null || this.via === null ? this.#record : { ...this.#record, via: this.via }
   }
 
   authenticatedWithin(duration: Duration): boolean {

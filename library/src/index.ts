@@ -85,6 +85,7 @@ export type { EndOptions, SessionInfo, SessionOf, Sessions, StartOptions } from 
 export type { ReadOptions, ScannableStore, SessionRecord, Store, StoreOptions, SweepableStore } from './store.ts'
 export { bearerTransport } from './transport/bearer.ts'
 export { cookieTransport, type CookieOptions } from './transport/cookie.ts'
+export { headerTransport } from './transport/header.ts'
 export type { Exchange, HeaderOf, Transport } from './transport/transport.ts'
 export type { WhenStale, WhenStoreIsDown } from './verification.ts'
 export type { FeedStatus } from './verify/verify.ts'

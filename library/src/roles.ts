@@ -14,12 +14,26 @@ export function grants(roles: Roles): Grants {
     held.some((role) => byRole.get(role)?.some((grant) => covers(grant, permission)) ?? false)
 }
 
+/** What both allow: never more than either. */
+export function narrowed(scope: readonly string[], to: readonly string[]): readonly string[] {
+  const both = scope.flatMap((mine) =>
+    to.flatMap((theirs) => (covers(mine, theirs) ? theirs : covers(theirs, mine) ? mine : [])),
+  )
+  return [...new Set(both)]
+}
+
 function checked(grant: string): string {
-  if (/^(\*|[^*]+(:\*)?)$/.test(grant)) return grant
+  if (isGrant(grant)) return grant
   throw new ConfigError(`roles: '${grant}' is no permission; write '*', 'orders:*' or 'orders:read'`)
 }
 
-function covers(grant: string, permission: string): boolean {
+/** Whether it is a permission, `orders:*` or `*`. */
+export function isGrant(text: string): boolean {
+  return /^(\*|[^*]+(:\*)?)$/.test(text)
+}
+
+/** Whether `grant` allows `permission`, or all that another grant allows. */
+export function covers(grant: string, permission: string): boolean {
   if (grant === permission || grant === '*') return true
   return grant.endsWith(':*') && permission.startsWith(grant.slice(0, -1)) && permission.length >= grant.length
 }

@@ -1,5 +1,5 @@
 // What a handler holds: who it is, what it may do, what it holds.
-import type { Tokens } from './credentials/credentials.ts'
+import type { Tokens, Via } from './credentials/credentials.ts'
 import type { Device } from './device.ts'
 import type { RefusedReason } from './events.ts'
 import type { Duration } from './internal/duration.ts'
@@ -43,8 +43,10 @@ export interface Session<Data> {
   readonly epoch: number | null
   /** Whether the longer limits of `remember` hold. */
   readonly remembered: boolean
+  /** The services that it came through, and what is left of its permissions; `null` where its client is the user's own. */
+  readonly via: Via | null
 
-  /** Whether the roles grant `permission`. Always false without a user. */
+  /** Whether the roles grant `permission`, and the scope of `via` has it. Always false without a user. */
   can(permission: string): boolean
   /** Throws `AccessError` (401 or 403) unless all of it holds. */
   require(what: string | Requirement): void

@@ -1,5 +1,6 @@
 // Sessions on a store: the one place where transport, credential, store, feed, policy and session meet.
 import { arrivals } from './arriving.ts'
+import { asserting } from './asserting.ts'
 import { asking } from './asking.ts'
 import { isSessionId, type Credentials, type KnownSession, type Tokens } from './credentials/credentials.ts'
 import { sections, type DataOf, type Schemas } from './data.ts'
@@ -98,6 +99,7 @@ export function storedSessions<S extends Schemas>(
     emit,
   })
   const refreshed = refreshing({ store, kinds, lifecycle: life, verifier, policy: rules, now, random, emit })
+  const assertion = asserting({ kinds, now, random })
   const parts = sections(o.data, o.maxDataBytes ?? 65_536)
   const backend = storedBackend({ lifecycle: life, sections: parts, policy: rules, kinds, now })
   const context: SessionContext = { backend, grants: grants(o.roles ?? {}), now, emit, refresh }
@@ -190,6 +192,8 @@ export function storedSessions<S extends Schemas>(
     },
 
     refresh,
+
+    assertionFor: (session, audience, options) => assertion((session as HeldSession<Data>).known, audience, options),
 
     async get(id) {
       const record = isSessionId(id) && verifier?.ended(id) !== true ? live(await store.get(id)) : null

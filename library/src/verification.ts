@@ -61,11 +61,16 @@ export function verification(o: VerificationOptions): Verify {
   }
 
   function present(token: string): Presented | Promise<Presented> {
+    let refused: Presented = { kind: 'refused', reason: 'malformed', id: null }
     for (const kind of o.kinds) {
       const presented = kind.present(token, now())
-      if (presented !== null) return presented
+      if (presented === null) continue
+      // A token of another type may be another kind's.
+      if (presented instanceof Promise || presented.kind !== 'refused' || presented.reason !== 'token-type')
+        return presented
+      refused = presented
     }
-    return { kind: 'refused', reason: 'malformed', id: null }
+    return refused
   }
 
   async function examine(token: string): Promise<Outcome> {

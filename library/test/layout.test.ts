@@ -18,6 +18,7 @@ interface Row {
 const contracts = ['store.ts', 'feed.ts', 'events.ts', 'errors.ts']
 const pure = ['policy.ts', 'data.ts', 'cross-site.ts', 'roles.ts', 'device.ts']
 const core = [
+  'asserting.ts',
   'session.ts',
   'sessions.ts',
   'options.ts',

@@ -18,7 +18,7 @@ export interface AccessTokenRules {
 }
 
 /** The claims of a token given out at `at`. */
-export function claimsOf(record: SessionRecord, rules: AccessTokenRules, at: number, jti: string) {
+export function claimsOf(record: Omit<SessionRecord, 'data'>, rules: AccessTokenRules, at: number, jti: string) {
   const { id, userId, createdAt, expiresAt, epoch } = record
   const { roles, claims, amr, acr, client, remembered } = decodeIdentity(record.identity)
   return {

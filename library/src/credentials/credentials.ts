@@ -6,9 +6,24 @@ import type { SessionRecord } from '../store.ts'
 /** A session as it is known without having been read whole: `data` is `null` where it was not read. */
 export type KnownSession = Omit<SessionRecord, 'data'> & {
   readonly data: string | null
+  /** How it came here, where another service brought it. */
+  readonly via?: Via | undefined
   /** Where requests share it: its identity, decoded by the first of them that asked. */
   readonly shared?: { who: Identity | null } | undefined
 }
+
+/** The way of a session through other services, as each of them asserted. */
+export interface Via {
+  /** The same in the whole chain, for logs. */
+  readonly transaction: string
+  /** Who called whom, beginning with the service that the user's own request came to. */
+  readonly callers: readonly string[]
+  /** What the user's roles may be used for here at most: permissions, `orders:*` or `*`. */
+  readonly scope: readonly string[]
+}
+
+/** Services that a chain may pass. */
+export const callersAtMost = 8
 
 /** What a client gets. Secret. */
 export interface Tokens {
@@ -67,7 +82,7 @@ export interface Refresh {
 
 /** String ⇄ what it stands for. No store, no feed. */
 export interface Credentials {
-  readonly kind: 'opaque' | 'signed' | 'sealed'
+  readonly kind: 'opaque' | 'signed' | 'sealed' | 'assertion'
   issue(random: (bytes: number) => Uint8Array): Promise<Issued & { readonly id: string }>
   /** `null`: a string of another form, which may be another kind's. */
   present(token: string, now: number): Presented | Promise<Presented> | null
@@ -79,6 +94,21 @@ export interface Credentials {
   readonly reissue: ((record: SessionRecord) => Tokens | Promise<Tokens>) | null
   /** Told by the feed that the set of signing keys changed. Resolves when it was asked for anew, or could not be. */
   keysChanged?(): Promise<void>
+}
+
+/** Credentials that a service makes for another one, so that it acts on a user's behalf. */
+export interface Asserting extends Credentials {
+  readonly kind: 'assertion'
+  /** A token that `audience` accepts, and only that, for what is left of `via`. Secret. */
+  assert(
+    known: KnownSession,
+    audience: string,
+    via: Via,
+    now: number,
+    random: (bytes: number) => Uint8Array,
+  ): Promise<string>
+  /** The name of this service in the chain. */
+  readonly service: string
 }
 
 /** Whether `text` has the form of a session's id. What has not is looked for in no store. */

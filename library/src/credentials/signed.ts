@@ -7,7 +7,7 @@ import { accessTokenType, claimsOf, judgeClaims, type AccessTokenRules } from '.
 import { after } from './after.ts'
 import type { Credentials, Presented, Refresh, Tokens } from './credentials.ts'
 import { maxLength, openJwt, type Opened } from './jwt.ts'
-import type { SigningKeys, VerifyingKeys } from './keys.ts'
+import { canSign, type SigningKeys, type VerifyingKeys } from './keys.ts'
 import { firstToken, idIn, isKept, rotateToken } from './refresh-token.ts'
 
 export interface SignedOptions {
@@ -97,10 +97,6 @@ export function signedCredentials(o: SignedOptions): Credentials {
       await keys.refresh?.().catch(() => {})
     },
   }
-}
-
-function canSign(keys: SigningKeys | VerifyingKeys): keys is SigningKeys {
-  return 'current' in keys
 }
 
 function checked(o: SignedOptions): AccessTokenRules {

@@ -1,5 +1,6 @@
 // Sessions behind the session service: the one place where transport, credential, HTTP, feed and session meet.
 import { arrivals } from '../arriving.ts'
+import { ConfigError } from '../errors.ts'
 import { isSessionId, type KnownSession, type Tokens } from '../credentials/credentials.ts'
 import { sections, type DataOf, type Schemas } from '../data.ts'
 import { describe, parseUserAgent } from '../device.ts'
@@ -197,6 +198,8 @@ export function remoteSessions<S extends Schemas>(
 
   return {
     open,
+
+    assertionFor: () => Promise.reject(new ConfigError('assertionFor: not yet through the session service')),
 
     async start(userId, options = {}) {
       if (userId !== null) checkUserId(userId)
