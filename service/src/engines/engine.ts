@@ -42,7 +42,7 @@ export async function openEngine(url: StoreUrl, changed: ConnectionChanged = () 
     case 'nats':
       return (await import('./nats.ts')).natsEngine(url, changed)
     case 'mongodb':
-      return (await import('./mongodb.ts')).mongodbEngine(url, changed)
+      return (await import('./mongodb.ts')).mongodbEngine(url)
     case 'dynamodb':
       return (await import('./dynamodb.ts')).dynamodbEngine(url, changed)
     default:
