@@ -9,16 +9,23 @@ import { borrowed, findProgram, freePort, tended, unprivileged, type Server } fr
 export interface PostgresOptions {
   /** `0`, the default: a free one. Give that of another server to take its place. */
   port?: number | undefined
+  /** That of a killed server, to start it again with its data. Default: a new one. */
+  folder?: string | undefined
   /** As in postgresql.conf. */
   settings?: Readonly<Record<string, string>> | undefined
 }
 
+export interface Postgres extends Server {
+  readonly folder: string
+}
+
 /** One PostgreSQL server with an empty database. It survives `kill()` and crashes of its own, not a crash of the machine. */
-export async function startPostgres(o: PostgresOptions = {}): Promise<Server> {
+export async function startPostgres(o: PostgresOptions = {}): Promise<Postgres> {
   const shared = borrowed('POSTGRES_URL', 5432)
-  if (shared !== null) return shared
-  const folder = newFolder()
-  run('initdb', folder, ['-D', folder, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-locale', '--no-sync'])
+  if (shared !== null) return { ...shared, folder: '' }
+  const folder = o.folder ?? newFolder()
+  if (o.folder === undefined)
+    run('initdb', folder, ['-D', folder, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-locale', '--no-sync'])
   return launch(folder, o)
 }
 
@@ -56,7 +63,7 @@ export async function startPostgresPair(o: { synchronous?: boolean | undefined }
   }
 }
 
-async function launch(folder: string, o: PostgresOptions): Promise<Server> {
+async function launch(folder: string, o: PostgresOptions): Promise<Postgres> {
   const port = o.port || (await freePort())
   const settings = { fsync: 'off', listen_addresses: '127.0.0.1', unix_socket_directories: folder, ...o.settings }
   const child = spawn(
@@ -78,7 +85,7 @@ async function launch(folder: string, o: PostgresOptions): Promise<Server> {
     const children = readFileSync(`/proc/${server.pid}/task/${server.pid}/children`, 'utf8').trim().split(' ')
     for (const pid of [server.pid, ...children.map(Number)]) process.kill(pid, name)
   }
-  return { ...server, pause: () => signal('SIGSTOP'), resume: () => signal('SIGCONT') }
+  return { ...server, folder, pause: () => signal('SIGSTOP'), resume: () => signal('SIGCONT') }
 }
 
 function newFolder(): string {
