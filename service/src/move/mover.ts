@@ -109,6 +109,8 @@ export async function mover(o: MoverOptions): Promise<Mover> {
   await Promise.all(listeners.map((one) => one.heard()))
   if (isTooLate) throw tooLate()
   isListening = true
+  // Before anything is copied: who goes on from here must hear what ended since.
+  if (place === null) await save({ cursors: heardUpTo(), clients: [] })
 
   function listen(where: Where) {
     return listener({
@@ -189,17 +191,23 @@ export async function mover(o: MoverOptions): Promise<Mover> {
     }
   }
 
+  function heardUpTo(): Place['cursors'] {
+    return [listeners[source].cursor, listeners[target].cursor]
+  }
+
+  async function save(reached: Place): Promise<void> {
+    if (saved === JSON.stringify(reached)) return
+    await writePlace(to.clients, names[source], reached)
+    saved = JSON.stringify(reached)
+  }
+
   async function pass(): Promise<Passed> {
     ended.age()
     told.age()
-    const cursors = [listeners[source].cursor, listeners[target].cursor] as const
+    const cursors = heardUpTo()
     const [config, { failed, error }] = [await clients.pass(), await sessions.pass()]
     const passed = { failed: failed + config.failed, error: config.error ?? error }
-    const reached: Place = { cursors, clients: [...clients.ids()] }
-    if (passed.failed === 0 && saved !== JSON.stringify(reached)) {
-      await writePlace(to.clients, names[source], reached)
-      saved = JSON.stringify(reached)
-    }
+    if (passed.failed === 0) await save({ cursors, clients: [...clients.ids()] })
     return passed
   }
 

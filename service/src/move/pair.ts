@@ -66,6 +66,8 @@ export interface Pair {
 }
 
 interface Known extends Print {
+  /** Both sides had it. `false` only during a walk: one of them has, and the other has yet to be seen. */
+  isAgreed: boolean
   /** The last pass that saw it on each side. */
   readonly seen: [number, number]
 }
@@ -76,12 +78,10 @@ const attempts = 5
 /** Clocks of machines may differ by so much: what would expire within it may have. */
 const skewMs = 60_000
 const everywhere = 3
-/** In place of a pass. */
-const never = -1
 
 export function pair(o: PairOptions, knownAlready: readonly string[] = []): Pair {
   const { stores, signal } = o
-  const known = new Map<string, Known>(knownAlready.map((id) => [id, { ...unseen, seen: [0, 0] }]))
+  const known = new Map<string, Known>(knownAlready.map((id) => [id, { ...unseen, isAgreed: true, seen: [0, 0] }]))
   const counts: Counts = { copied: 0, copiedBack: 0, alike: 0, changed: 0, dropped: 0, expired: 0, bytes: 0 }
   let passes = 0
   let doubts = 0
@@ -97,12 +97,20 @@ export function pair(o: PairOptions, knownAlready: readonly string[] = []): Pair
         if (o.skip.has(record.id)) continue
         const before = known.get(record.id)
         if (before === undefined) {
-          known.set(record.id, { ...printOf(record), seen: where === source ? [passes, never] : [never, passes] })
+          known.set(record.id, {
+            ...printOf(record),
+            isAgreed: false,
+            seen: where === source ? [passes, 0] : [0, passes],
+          })
           continue
         }
-        if (!isPrintOf(before, record)) open.add(record.id)
-        else if (before.seen[where] === never) counts.alike++
+        const isNews = !before.isAgreed && before.seen[where] === 0
         before.seen[where] = passes
+        if (!isPrintOf(before, record)) open.add(record.id)
+        else if (isNews) {
+          before.isAgreed = true
+          counts.alike++
+        }
       }
       read(page.records.length)
       cursor = page.cursor ?? undefined
@@ -118,11 +126,10 @@ export function pair(o: PairOptions, knownAlready: readonly string[] = []): Pair
     await Promise.all([walk(source, changed, reading), walk(target, changed, reading)])
     /** With the sides that have it. */
     const open = new Map<string, number>()
-    for (const [id, { seen }] of known) {
+    for (const [id, { seen, isAgreed }] of known) {
       const sighted = (seen[source] === passes ? bit(source) : 0) | (seen[target] === passes ? bit(target) : 0)
       if (sighted !== everywhere || changed.has(id)) open.set(id, sighted)
-      // What only one side ever had is not known to be on both.
-      if (seen.includes(never)) known.delete(id)
+      if (!isAgreed) known.delete(id)
     }
     // What the walk missed was gone before now, and its notice, if there was one, was there before it went.
     await o.heard()
@@ -176,6 +183,8 @@ export function pair(o: PairOptions, knownAlready: readonly string[] = []): Pair
     const both = [a, b] as const
     const { where, record, dropped } = reconciled(both, agreed(a.id), isFirst && o.sourceWins)
     if (!(await stores[where].put(record, both[where].version))) return
+    // What changes from now on, on either side, changes this.
+    if (record === both[opposite(where)]) remember(record)
     counts.changed++
     if (dropped) counts.dropped++
     await o.replaced(where, record, both[where])
@@ -212,11 +221,11 @@ export function pair(o: PairOptions, knownAlready: readonly string[] = []): Pair
   /** Of what both sides had; what a walk found on one of them is only a half of that. */
   function agreed(id: string): Print | null {
     const found = known.get(id)
-    return found === undefined || found.seen.includes(never) ? null : found
+    return found?.isAgreed === true ? found : null
   }
 
   function remember(record: SessionRecord): void {
-    known.set(record.id, { ...printOf(record), seen: [passes, passes] })
+    known.set(record.id, { ...printOf(record), isAgreed: true, seen: [passes, passes] })
   }
 
   function forgetOne(id: string): void {
