@@ -46,7 +46,8 @@ const skewMs = 60_000
 
 /**
  * Keeps sessions in Redis 6.2 or later, or Valkey. The client is yours: connect it, give it an `error` listener, `disableOfflineQueue: true`,
- * and in a Cluster `topologyRefreshOnReconnectionAttemptStrategy: 200`; the store never closes it. Reads must go to masters (no `useReplicas`, no
+ * `socket.reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 500)` (by default it soon waits two seconds), and in a Cluster
+ * `topologyRefreshOnReconnectionAttemptStrategy: 200`; the store never closes it. Reads must go to masters (no `useReplicas`, no
  * replica pool), and the server must not evict (`maxmemory-policy noeviction`): both would show sessions wrongly.
  *
  * `get` is one GET, a `put` one EVALSHA of a compare-and-set, an ending one GETDEL and the removal of its index entry. A start, and about once
@@ -58,8 +59,8 @@ const skewMs = 60_000
  *
  * **With `durability: { replicas }`** a write resolves when so many replicas have it, over connections of the store's own to the primaries: opened by
  * the first write, closed with the client. When fewer confirm in time it rejects, and its outcome is unknown: the primary may show it. What was
- * acknowledged is lost only with all of these servers, or when a replica without it is promoted: `replicas` must be as many as can be.
- * Its user may run WAIT. While a Cluster moves a slot, writes to what has moved already reject until the move is done.
+ * acknowledged is lost only with all of these servers, or when a replica without it is promoted, so the safest `replicas` is all of them. A
+ * start waits twice. Reads are not confirmed. The client has no `keyPrefix`, and its user may run WAIT. More in docs/decisions/028.
  *
  * A call rejects when Redis does, and with a `ConfigError` when it meets a record that a newer Holdfast wrote; an ending only when Redis does.
  */
