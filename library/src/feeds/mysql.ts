@@ -82,12 +82,12 @@ export function mysqlFeed(pool: MysqlPool, o: MysqlFeedOptions = {}): Feed {
         const [oldest] = (await rowsOf(connection, aged, [retentionMs])) as [Row]
         refuseReadOnly(oldest, who)
         if (oldest['n'] !== null) await written(connection, trim, [Number(oldest['n'])])
-        await connection.execute('START TRANSACTION')
+        await connection.query('START TRANSACTION')
         // What fails here takes its connection with it, and so the transaction.
         const [header] = (await connection.execute(advance, [tag])) as [{ affectedRows: number }, unknown]
         if (header.affectedRows !== 1) throw noHead(head)
         await connection.execute(insert, [JSON.stringify(notice)])
-        await connection.execute('COMMIT')
+        await connection.query('COMMIT')
       }, signal)
     },
 

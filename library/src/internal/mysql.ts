@@ -10,6 +10,8 @@ export interface MysqlPool {
 /** A connection that is leased from the pool. */
 export interface MysqlConnection {
   execute(sql: string, values?: Value[]): Promise<[unknown, unknown]>
+  /** For the few statements that MySQL does not prepare. */
+  query(sql: string): Promise<[unknown, unknown]>
   release(): void
   destroy(): void
 }
@@ -73,7 +75,7 @@ export async function written(connection: MysqlConnection, sql: string, values: 
   }
 }
 
-export async function rowsOf(connection: MysqlConnection, sql: string, values: Value[] = []): Promise<readonly Row[]> {
+export async function rowsOf(connection: MysqlConnection, sql: string, values: Value[]): Promise<readonly Row[]> {
   return (await connection.execute(sql, values))[0] as readonly Row[]
 }
 
@@ -107,11 +109,10 @@ export function quoted(name: string, atMost: number): string {
 
 /** What would lose writes, cut ids short or change text, silently. All connections of a pool have the same settings. */
 async function checkSettings(connection: MysqlConnection, who: string): Promise<void> {
-  const rows = await rowsOf(
-    connection,
+  const [rows] = (await connection.query(
     `SHOW VARIABLES WHERE Variable_name IN
       ('autocommit', 'sql_mode', 'character_set_client', 'character_set_results', 'tx_isolation', 'transaction_isolation')`,
-  )
+  )) as [Row[], unknown]
   const value = new Map(rows.map((row) => [row['Variable_name'], row['Value'] as string]))
   const isolation = value.get('transaction_isolation') ?? value.get('tx_isolation')
   const wanted: readonly (readonly [boolean, string])[] = [

@@ -84,7 +84,7 @@ test('ids and users are told apart by every byte, however long', async () => {
 
 test('every statement finds its rows by an index', async () => {
   const table = await newTable()
-  const asked: [sql: string, values: unknown[]][] = []
+  const asked: [sql: string, values: (string | number | null | Uint8Array)[]][] = []
   const watched = {
     async getConnection() {
       const connection = await pools[0]!.getConnection()
@@ -93,6 +93,7 @@ test('every statement finds its rows by an index', async () => {
           asked.push([sql, values])
           return connection.execute(sql, values)
         },
+        query: (sql: string) => connection.query(sql),
         release: () => connection.release(),
         destroy: () => connection.destroy(),
       }
@@ -120,7 +121,7 @@ test('every statement finds its rows by an index', async () => {
   await store.scan({ cursor: 'id-3', limit: 10 })
   const used: string[] = []
   for (const [sql, values] of asked) {
-    if (/^(SHOW|INSERT)/.test(sql)) continue
+    if (sql.startsWith('INSERT')) continue
     const [plan] = (await pools[0]!.execute(`EXPLAIN ${sql}`, values)) as unknown as [
       { table: string; key: string; type: string }[],
     ]
@@ -149,6 +150,8 @@ test('a read-only server is not asked who is signed in, and takes no ending', as
   // Whatever rights a user has, what it reads may be old.
   const [store, privileged] = [mysqlStore(pool, { table }), mysqlStore(pools[0]!, { table })]
   await store.put(record('a'), null)
+  // A statement that was prepared earlier must see it too.
+  for (const one of [store, privileged]) for (let i = 0; i < 10; i++) await one.get('a')
   await pools[0]!.query('SET GLOBAL read_only = 1')
   try {
     for (const one of [store, privileged]) {

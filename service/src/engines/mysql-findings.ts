@@ -6,8 +6,6 @@ type Values = ReadonlyMap<string, string>
 
 const asked = [
   'version',
-  'read_only',
-  'innodb_read_only',
   'innodb_flush_log_at_trx_commit',
   'log_bin',
   'sync_binlog',
@@ -26,7 +24,6 @@ export async function inspectMysql(pool: Pool): Promise<readonly Finding[]> {
   const [grants] = await pool.query('SHOW GRANTS')
   return [
     version(values),
-    role(values),
     rights((grants as object[]).map((grant) => String(Object.values(grant)[0])).join('\n')),
     durability(values),
     replication(values),
@@ -43,18 +40,6 @@ function version(values: Values): Finding {
     ok,
     found,
     advice: ok ? null : 'Holdfast needs MySQL 8 or MariaDB 10.6, and is tested with MariaDB 10.11: upgrade it',
-  }
-}
-
-function role(values: Values): Finding {
-  const ok = ['read_only', 'innodb_read_only'].every((name) => ['OFF', '0'].includes(values.get(name) ?? 'OFF'))
-  return {
-    what: 'MySQL role',
-    ok,
-    found: ok ? 'takes writes' : 'read-only',
-    advice: ok
-      ? null
-      : 'a replica does not know of the last endings, so none is asked: put the primary into HOLDFAST_STORE',
   }
 }
 

@@ -15,6 +15,9 @@ const connectTimeoutMs = 2_000
 /** For connections to say goodbye. One to a server that does not answer never does. */
 const partingMs = 1_000
 
+/** ER_OPTION_PREVENTS_STATEMENT */
+const readOnly = 1290
+
 const clients = 'holdfast_clients'
 /** What makes them, by their names. */
 const feedTables = { holdfast_feed: mysqlFeedSchema(), holdfast_feed_head: [] }
@@ -79,10 +82,14 @@ function connect({ url }: MysqlUrl, setting: string): Pool {
 /** Only what is missing is made, so a user without the right to make tables can start where somebody else did. */
 async function prepare(pool: Pool, tables: Tables): Promise<void> {
   const [rows] = await pool.query(
-    'SELECT table_name AS name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name IN (?)',
+    `SELECT @@global.read_only OR @@global.innodb_read_only AS isReadOnly, (
+       SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name IN (?)) AS made`,
     [Object.keys(tables)],
   )
-  if ((rows as object[]).length === Object.keys(tables).length) return
+  const [{ isReadOnly, made }] = rows as [{ isReadOnly: number; made: number }]
+  // What the server itself says of writes, unless the user's rights pass over it.
+  if (isReadOnly !== 0) throw Object.assign(new Error('read-only'), { errno: readOnly })
+  if (made === Object.keys(tables).length) return
   for (const statement of Object.values(tables).flat()) await pool.query(statement)
 }
 
@@ -131,8 +138,7 @@ function explain({ shown }: MysqlUrl, error: unknown): string {
         `the MySQL user at ${shown} may not make tables (${message}): ` +
         'GRANT CREATE, SELECT, INSERT, UPDATE, DELETE on the database, or have somebody who may run `holdfast migrate`'
       )
-    case 1290:
-    case 1836:
+    case readOnly:
       return `MySQL at ${shown} is read-only: put its primary into the URL`
     default:
       return `MySQL at ${shown} can't be reached (${code}): see that it runs and that host and port are right`
