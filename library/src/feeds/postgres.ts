@@ -147,8 +147,11 @@ function noHead(head: string): Error {
   return new Error(`postgresFeed: ${head} is empty; run what postgresFeedSchema() gives`)
 }
 
+/** In base64url: cursors go into URLs, and some forget to encode them. */
 function tagOf(bytes: Uint8Array): string {
   return btoa(String.fromCharCode(...bytes))
+    .replaceAll('+', '-')
+    .replaceAll('/', '_')
 }
 
 /** Hears of notices on a leased connection until `end` gives it back. */

@@ -105,6 +105,15 @@ test('a server that stands still makes following and publishing reject, and then
   assert.deepEqual([gap, notices.at(-1)], [false, notice('after')])
 })
 
+test('a cursor stands in a URL as it is', async () => {
+  const { feed } = await make()
+  for (let i = 0; i < 20; i++) {
+    await feed.publish(notice(`${i}`))
+    const { cursor } = await stepOf(feed)
+    assert.equal(new URL(`http://h/?since=${cursor}`).searchParams.get('since'), cursor)
+  }
+})
+
 test('notices go with age', async () => {
   const { table } = await make()
   const feed = postgresFeed(pools[0]!, { table, retention: '1s' })
