@@ -6,7 +6,7 @@ import type { EndReason, SessionEvent } from './events.ts'
 import { decodeIdentity, encodeIdentity, remembered, type Identity } from './identity.ts'
 import { outcomeUnknown } from './internal/guarded.ts'
 import type { Policy } from './policy.ts'
-import type { SessionRecord, Store, SweepableStore } from './store.ts'
+import type { ReadOptions, SessionRecord, Store, SweepableStore } from './store.ts'
 
 /** How many sessions a user may have at once, and what happens to one more. */
 export interface Limit {
@@ -64,7 +64,7 @@ export interface Lifecycle {
   /** Writes what `make(record)` changes, again on the newest record when somebody else wrote first. `SessionGoneError`, `ConflictError`. */
   change(record: SessionRecord, make: Make): Promise<SessionRecord>
   /** The live record. `SessionGoneError`. */
-  read(id: string): Promise<SessionRecord>
+  read(id: string, o?: ReadOptions): Promise<SessionRecord>
   /** The ids that were alive. */
   end(ids: readonly string[], userId: string | null, reason: EndReason): Promise<readonly string[]>
 }
@@ -236,8 +236,8 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
     }
   }
 
-  async function read(id: string): Promise<SessionRecord> {
-    const record = await store.get(id)
+  async function read(id: string, o?: ReadOptions): Promise<SessionRecord> {
+    const record = await store.get(id, o)
     if (record === null) throw new SessionGoneError('the session has ended')
     return record
   }

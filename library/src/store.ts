@@ -38,6 +38,11 @@ export interface ReadOptions extends StoreOptions {
    * not have acknowledged (one that waits for replicas) has to look at it.
    */
   readonly settles?: boolean | undefined
+  /**
+   * The caller can do with an answer that was true a moment ago, as for the data of a session whose identity is known. Only a store that keeps
+   * copies has to look at it; without it every answer is as of the call.
+   */
+  readonly mayLag?: boolean | undefined
 }
 
 /**

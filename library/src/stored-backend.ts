@@ -29,7 +29,7 @@ export function storedBackend({ lifecycle, sections, policy, kinds, now }: Store
 
   /** The store is asked where only the identity is known. */
   async function whole(known: KnownSession): Promise<SessionRecord> {
-    return known.data === null ? lifecycle.read(known.id) : { ...known, data: known.data }
+    return known.data === null ? lifecycle.read(known.id, { mayLag: true }) : { ...known, data: known.data }
   }
 
   async function changed(data: string, section: string, fn: (value: unknown) => unknown) {

@@ -46,8 +46,8 @@ export function storedSessions<S extends Schemas>(
   })
   const store: Store = {
     ...asked,
-    async get(id) {
-      const record = await asked.get(id)
+    async get(id, options) {
+      const record = await asked.get(id, options)
       // Whoever ended it may not have told: what is cached of it is not believed any longer.
       if (record === null) verifier?.renew(id, null)
       return record

@@ -28,7 +28,7 @@ export function guarded(store: Store, { deadlineMs, now, changed }: GuardOptions
   const read = (id: string) => attempt(settlings, (signal) => store.get(id, { signal, settles: true }), 1)
 
   return {
-    get: (id) => attempt(reads, (signal) => store.get(id, { signal }), 2),
+    get: (id, o) => attempt(reads, (signal) => store.get(id, { ...o, signal }), 2),
     delete: (ids) => attempt(writes, (signal) => store.delete(ids, { signal }), 2),
     listByUser: (userId) => attempt(reads, (signal) => store.listByUser(userId, { signal }), 2),
     async put(record, expected) {
