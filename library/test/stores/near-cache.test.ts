@@ -155,10 +155,12 @@ test('whatever instances do at once, no change is lost, and what one wrote it re
       await s.waitFor(done)
       const record = (await far.listByUser('ada'))[0]!
       const { items } = JSON.parse(record.data) as { items: number[] }
-      assert.deepEqual(items.toSorted(), all.map(({ item }) => item).toSorted())
+      assert.deepEqual(items.toSorted(numerically), all.map(({ item }) => item).toSorted(numerically))
       assert.deepEqual(lost, [])
       for (const app of apps) app.close()
     }),
     { numRuns: 100 },
   )
 })
+
+const numerically = (a: number, b: number) => a - b
