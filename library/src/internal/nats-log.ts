@@ -137,11 +137,16 @@ export function natsLog(connection: NatsConnection, manager: NatsJetStream, stre
     async write(subject: string, bytes: Uint8Array, after: number, signal?: AbortSignal): Promise<number | null> {
       signal?.throwIfAborted()
       const expect = { lastSubjectSequence: after }
+      const shared = after === 0 ? { expect } : { expect, msgID: `${subject}@${after}` }
       try {
-        const ack = await publish(subject, bytes, after === 0 ? { expect } : { expect, msgID: `${subject}@${after}` })
+        const ack = await publish(subject, bytes, shared).catch((error: unknown) => {
+          // A newer server says so of an id that was never carried out, too, and for minutes. It needs none to be right.
+          if (codeOf(error) === idInProcess) return publish(subject, bytes, { expect })
+          throw error
+        })
         return ack.duplicate ? null : ack.seq
       } catch (error) {
-        if (conflicts.has(codeOf(error))) return null
+        if (isOtherPlace.has(codeOf(error))) return null
         throw error
       }
     },
@@ -155,7 +160,7 @@ export function natsLog(connection: NatsConnection, manager: NatsJetStream, stre
       try {
         return await manager.streams.deleteMessage(stream, seq, false)
       } catch (error) {
-        if (codeOf(error) !== undefined) return false
+        if (isGone.has(codeOf(error))) return false
         throw error
       }
     },
@@ -187,8 +192,12 @@ export function natsLog(connection: NatsConnection, manager: NatsJetStream, stre
 }
 
 const streamNotFound = 10059
-/** Another place, another place that is not told, and a message id that is on its way. */
-const conflicts: ReadonlySet<unknown> = new Set([10071, 10164, 10158])
+const idInProcess = 10158
+/** And one that is not told, since it is being written. */
+const isOtherPlace: ReadonlySet<unknown> = new Set([10071, 10164])
+
+/** Of a place without a message, and of one that never had any. */
+const isGone: ReadonlySet<unknown> = new Set([10057, 10043])
 
 /** The server's own number for what is wrong, of a `JetStreamApiError`. */
 function codeOf(error: unknown): unknown {

@@ -224,14 +224,21 @@ export function natsStore(
       let rounds = sweptTo === 0 ? 1 : 2
       while (rounds > 0 && looked < limit * lookedAtPerSwept) {
         const page = await log.messages(sweptTo + 1, pageSize)
+        const over: { seq: number; isList: boolean }[] = []
+        let due = removed
         for (const message of page) {
-          if (removed === limit) return removed
-          sweptTo = message.seq
+          if (due === limit) break
+          const { seq, subject } = message
+          const isList = subject.startsWith(listPrefix)
+          sweptTo = seq
           looked++
-          const isList = message.subject.startsWith(listPrefix)
-          const isOver = isList ? index.isOver(message, now) : live(message, now) === null
-          if (isOver && (await log.remove(message.seq)) && !isList) removed++
+          if (isList ? !index.isOver(message, now) : live(message, now) !== null) continue
+          over.push({ seq, isList })
+          if (!isList) due++
         }
+        const gone = await Promise.all(over.map(({ seq }) => log.remove(seq)))
+        removed += over.filter(({ isList }, i) => !isList && gone[i]).length
+        if (removed === limit) return removed
         if (page.length >= pageSize) continue
         sweptTo = 0
         rounds--

@@ -27,6 +27,8 @@ async function clientOf(...servers: string[]) {
   return { connection, manager: await jetstreamManager(connection, { timeout: 1_000 }) }
 }
 
+type Client = Awaited<ReturnType<typeof clientOf>>
+
 async function one(): Promise<NatsServer> {
   const server = await startNats()
   endings.push(server.stop)
@@ -137,6 +139,43 @@ for (const which of ['the leader of the stream', 'another server'] as const) {
   })
 }
 
+test('a change that races an ending, on another server, does not outlive it', async () => {
+  const { urls } = await cluster()
+  const [one, two] = (await Promise.all(urls.map((url) => clientOf(url)))) as [Client, Client]
+  await one.manager.streams.add(natsStoreStream({ replicas: 3 }))
+  const changing = natsStore(one.connection, one.manager)
+  const ending = natsStore(two.connection, two.manager)
+  for (let round = 0; round < 100; round++) {
+    const id = `raced-${round}`
+    await changing.put(record(id), null)
+    const [ended] = await Promise.all([
+      ending.delete([id]),
+      changing.put(record(id, { version: 2 }), 1),
+      changing.put(record(id, { version: 2, expiresAt: 0 }), 1),
+    ])
+    assert.ok(ended.length <= 1)
+    for (const store of [changing, ending]) assert.equal(await store.get(id), null, `round ${round}`)
+  }
+})
+
+test('a leader that is cut off from the others acknowledges nothing', async () => {
+  const { servers, urls } = await cluster()
+  const { manager } = await clientOf(...urls)
+  const { leader } = (await manager.streams.add(natsStoreStream({ replicas: 3 }))).cluster!
+  const others = servers.filter(({ name }) => name !== leader)
+  const { connection, manager: itsManager } = await clientOf(servers.find(({ name }) => name === leader)!.url)
+  const store = natsStore(connection, itsManager)
+  await store.put(record('there'), null)
+  for (const other of others) other.pause()
+  // It still thinks that it leads, and answers reads.
+  assert.equal((await store.get('there'))?.version, 1)
+  await assert.rejects(store.delete(['there']))
+  await assert.rejects(store.put(record('new'), null))
+  assert.equal((await store.get('there'))?.version, 1)
+  for (const other of others) other.resume()
+  assert.equal(await untilAnswered(() => store.put(record('newer'), null)), true)
+})
+
 test('fifty increments by three processes are fifty', async () => {
   const { urls } = await cluster()
   const { connection, manager } = await clientOf(...urls)
@@ -191,11 +230,13 @@ test('a call that is given up writes nothing more', async () => {
   await manager.streams.add(natsStoreStream())
   const store = natsStore(connection, manager)
   await store.get('any')
-  const left = new AbortController()
-  const starting = store.put(record('left'), null, { signal: left.signal })
-  left.abort(new Error('left'))
-  await assert.rejects(starting, /left/)
-  assert.equal(await store.get('left'), null)
+  for (const userId of ['ada', null]) {
+    const left = new AbortController()
+    const starting = store.put(record('left', { userId }), null, { signal: left.signal })
+    left.abort(new Error('left'))
+    await assert.rejects(starting, /left/)
+  }
+  assert.equal((await manager.streams.info('holdfast')).state.messages, 0)
 })
 
 test('an ending leaves nothing behind, and a sweep removes what expired with its lists', async () => {
