@@ -96,7 +96,8 @@ export async function primaryOf(
     // oxlint-disable-next-line eslint/no-underscore-dangle -- what node-redis calls it
     return (await sentinel._execute(false, itself)) as Single
   }
-  if (client.execute !== undefined) return (await client.execute(itself as never)) as Single
+  // A pool closes connections that it has no use for, and ours must not go with them: so from a copy that never connects.
+  if (client.execute !== undefined) return ((await client.execute(itself as never)) as Single).duplicate({})
   return client as unknown as Single
 }
 
@@ -199,6 +200,7 @@ export function confirmedWrites<Commands>(o: {
       forget()
       isRetired = true
     }
+    connection.on('end', retire)
 
     return async (call) => {
       users++

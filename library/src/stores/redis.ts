@@ -58,7 +58,7 @@ const skewMs = 60_000
  * says: `createSessions` keeps a deadline for every call. For your own commands: `createClient({ commandOptions: { timeout: undefined } })`.
  *
  * **With `durability: { replicas }`** a write resolves when so many replicas have it, over connections of the store's own to the primaries: opened by
- * the first write, closed with the client. When fewer confirm in time it rejects, and its outcome is unknown: the primary may show it. What was
+ * the first write, closed with the client (that of a pool with the process). When fewer confirm in time it rejects, and its outcome is unknown: the primary may show it. What was
  * acknowledged is lost only with all of these servers, or when a replica without it is promoted, so the safest `replicas` is all of them. A
  * start waits twice. Reads are not confirmed. The client has no `keyPrefix`, and its user may run WAIT. More in docs/decisions/028.
  *

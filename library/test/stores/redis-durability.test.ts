@@ -155,6 +155,21 @@ test('a write that only the primary has is not acknowledged because a read finds
   sessions.close()
 })
 
+test('while replicas are away nothing can be written, and everyone is let in all the same', async () => {
+  const { replicas, client } = await withReplicas(1)
+  const sessions = createSessions({ store: redisStore(client, { durability: { replicas: 1 } }) })
+  const { token, session } = await sessions.start('anna')
+  replicas[0]!.pause()
+  for (let i = 0; i < 8; i++) {
+    const update = session.update('cart', () => i)
+    await assert.rejects(update, StoreUnavailableError)
+  }
+  assert.equal((await sessions.open(token)).userId, 'anna')
+  replicas[0]!.resume()
+  await surely(() => session.update('cart', () => 'again'))
+  sessions.close()
+})
+
 test('a read that settles a write changes nothing, and neither does one of what is absent', async () => {
   const { client } = await withReplicas(1)
   const store = redisStore(client, { durability: { replicas: 1 } })
@@ -215,11 +230,16 @@ test('a broken connection is replaced, without one left over', async () => {
 describe('every kind of client', () => {
   test('a pool', async () => {
     const { primary } = await withReplicas(1)
-    const pool = createClientPool({ url: primary.url, ...deaf })
+    const pool = createClientPool({ url: primary.url, ...deaf }, { cleanupDelay: 100 })
     pool.on('error', () => {})
     await pool.connect()
     endings.push(() => pool.destroy())
-    await startsAndEnds(redisStore(pool, { durability: { replicas: 1 } }))
+    const store = redisStore(pool, { durability: { replicas: 1 } })
+    await startsAndEnds(store)
+    // What is in its way while the pool closes the connections of a rush must not fail.
+    await Promise.all(Array.from({ length: 500 }, () => pool.ping()))
+    assert.ok(pool.totalClients > 1)
+    while (pool.totalClients > 1) await store.put(record(), null)
   })
 
   test('Sentinel, also after its primary was killed', async () => {
