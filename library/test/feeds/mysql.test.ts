@@ -13,7 +13,12 @@ let tables = 0
 
 before(async () => {
   server = await startMariadb()
-  for (let i = 0; i < 2; i++) pools.push(createPool({ uri: server.url, connectTimeout: 1_000 }))
+  for (let i = 0; i < 2; i++) pools.push(createPool({ uri: server.url }))
+  // Ten connections at once are slow to make on a machine that is busy.
+  for (const pool of pools) {
+    const connections = await Promise.all(Array.from({ length: 10 }, () => pool.getConnection()))
+    for (const connection of connections) connection.release()
+  }
 })
 after(async () => {
   for (const pool of pools) await pool.end()
