@@ -11,6 +11,7 @@ const engines: Readonly<Record<string, () => Promise<Engine>>> = {
   'redis-sentinel': async () => (await import('./failover/redis.ts')).redisSentinel(),
   'redis-cluster': async () => (await import('./failover/redis.ts')).redisCluster(),
   postgres: async () => (await import('./failover/postgres.ts')).postgres(),
+  nats: async () => (await import('./failover/nats.ts')).nats(),
 }
 
 const { values } = parseArgs({

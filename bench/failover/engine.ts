@@ -17,8 +17,8 @@ export interface Connection {
 export interface Strike {
   /** When; CLOCK_MONOTONIC in ms. */
   readonly at: number
-  /** When the engine itself had a new primary. */
-  readonly promotedAt: Promise<number>
+  /** When the engine itself had a new primary, of what a setting uses; of the plain client's for `plain`. */
+  readonly promotedAt: Promise<(setting: string) => number>
   /** What was broken comes back; resolves when the old primary has taken its new place. */
   heal(): Promise<void>
 }

@@ -90,7 +90,7 @@ export async function postgres(): Promise<Engine> {
     return one.on('error', () => {})
   }
 
-  async function promote(struck: Machine): Promise<number> {
+  async function promote(struck: Machine): Promise<() => number> {
     await sleep(silentMs)
     // The fence: it loses the address before anybody else has it.
     struck.host.drop(shared)
@@ -99,7 +99,7 @@ export async function postgres(): Promise<Engine> {
     const at = clock()
     standby.host.take(shared)
     ;[primary, standby] = [standby, struck]
-    return at
+    return () => at
   }
 
   return {

@@ -79,7 +79,9 @@ export async function redisSentinel(): Promise<Engine> {
       const at = await strikeOne(struck, others, fault)
       return {
         at,
-        promotedAt: Promise.race(watches.map(({ at }) => at)).finally(() => watches.forEach(({ close }) => close())),
+        promotedAt: Promise.race(watches.map(({ at }) => at.then((when) => () => when))).finally(() =>
+          watches.forEach(({ close }) => close()),
+        ),
         async heal() {
           await healOne(struck, fault)
           await since('the old primary as a replica', () => info(struck.host, /role:slave[^]*master_link_status:up/))
@@ -154,7 +156,7 @@ export async function redisCluster(): Promise<Engine> {
         promotedAt: since('a new primary', async () => {
           const some = others.filter((host) => ofFirst.includes(host)).map((host) => info(host, /role:master/))
           return (await Promise.all(some)).some(Boolean)
-        }),
+        }).then((when) => () => when),
         async heal() {
           await healOne(struck, fault)
           await since('the old primary as a replica', () => info(struck.host, /role:slave[^]*master_link_status:up/))

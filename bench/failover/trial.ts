@@ -63,7 +63,8 @@ export async function trial(engine: Engine, fault: Fault, settings: readonly str
     closing.push(stall)
     const strike = await engine.strike(fault)
     const promotedAt = await strike.promotedAt
-    await untilCalm(promotedAt + limitMs[fault], promotedAt, [...groups.map(({ load }) => load.calls), plain])
+    const lastPromotedAt = Math.max(...[...settings, 'plain'].map(promotedAt))
+    await untilCalm(lastPromotedAt + limitMs[fault], lastPromotedAt, [...groups.map(({ load }) => load.calls), plain])
     const healedAt = clock()
     const stallMs = stall()
     await strike.heal()
@@ -71,10 +72,13 @@ export async function trial(engine: Engine, fault: Fault, settings: readonly str
     for (const { load } of groups) load.stop()
     await untilAnswered(groups)
     await sleep(maxStalenessMs + 200)
-    const within = { from: strike.at, until: healedAt, promotedAt }
+    const within = { from: strike.at, until: healedAt }
     const plainMs = backAt(plain, within)
     const judged = await Promise.all(
-      groups.map(async (group) => [group.setting, await judge(group, { ...within, plainMs })] as const),
+      groups.map(
+        async (group) =>
+          [group.setting, await judge(group, { ...within, plainMs, promotedAt: promotedAt(group.setting) })] as const,
+      ),
     )
     return { settings: Object.fromEntries(judged), stallMs }
   } finally {
@@ -122,7 +126,7 @@ export async function trial(engine: Engine, fault: Fault, settings: readonly str
 
   async function judge(
     { setting, space, processes, load }: Awaited<ReturnType<typeof startGroup>>,
-    { plainMs, ...within }: Within & { plainMs: number | null },
+    { plainMs, promotedAt, ...within }: Within & { plainMs: number | null; promotedAt: number },
   ): Promise<Outcome> {
     const hung = load.pending()
     const fresh = await engine.connect(setting, space, processCount)
@@ -161,7 +165,7 @@ export async function trial(engine: Engine, fault: Fault, settings: readonly str
     const of = (kind: Call['kind']) => load.calls.filter((call) => call.kind === kind)
     const longest = (kind: Call['kind']) => Math.max(0, ...of(kind).map(({ began, ended }) => ended - began))
     return {
-      promotedMs: within.promotedAt - within.from,
+      promotedMs: promotedAt - within.from,
       plainMs,
       writesMs: backAt(of('write'), within),
       opensMs: backAt(of('open'), within),
@@ -182,7 +186,6 @@ export async function trial(engine: Engine, fault: Fault, settings: readonly str
 interface Within {
   readonly from: number
   readonly until: number
-  readonly promotedAt: number
 }
 
 /** When the last of the processes had its first success after its last failure, in ms after the fault. `null`: nothing failed. */
