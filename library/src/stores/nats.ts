@@ -48,7 +48,7 @@ const lookedAtPerSwept = 8
  *
  * **What may be stale.** Reads are answered by the stream's leader, never by another replica. A leader that is cut off from the others goes on
  * answering reads until it notices, 10 to 20 seconds later; clients that still reach it may see an ended session for so long. It can't write: no
- * `put`, and no ending, is acknowledged there. One server, or a leader that stood still, does not read stale but for an instant.
+ * `put`, and no ending, is acknowledged there. A leader that stood still while another was chosen may answer what had waited for it.
  *
  * **What calls cost.** A `get` is one request. So is a `put` of a session that this process read or wrote last, else there is a read before it; a
  * start is three (the user's list is read and written first, so `listByUser` never misses a live session), and so is about one touch per idle
