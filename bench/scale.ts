@@ -1,5 +1,6 @@
 // `npm run bench:scale`: what the calls of each store cost as sessions grow to a million, what a session takes in its engine, and in Redis
 // beside connect-redis. One engine at a time. Options: --part calls|bytes --only redis,postgres --sessions 1000000 --write
+import assert from 'node:assert/strict'
 import { parseArgs } from 'node:util'
 import type { SessionRecord, Store } from 'holdfast'
 import { besideConnectRedis, type Bytes } from './harness/beside-connect-redis.ts'
@@ -22,6 +23,7 @@ const sizes = [1000, 10_000, 100_000, 1_000_000].filter((size) => size <= most)
 const only = values.only.flatMap((names) => names.split(','))
 const perUser = 4
 const sample = 1000
+const loadedAtOnce = 500
 const sweptAtOnce = 1000
 
 const callNames = ['create', 'read', 'update', 'list'] as const
@@ -99,11 +101,7 @@ async function measure(name: string): Promise<Measured> {
   let loaded = 0
   for (const size of sizes) {
     const startedAt = performance.now()
-    await inBatches(ids.length, size, async (n) => {
-      const record = await make(n, perUser)
-      if (!(await store.put(record, null))) throw new Error('a new session had a conflict')
-      ids[n] = record.id
-    })
+    await fill(size)
     loadingMs += performance.now() - startedAt
     if (size === most) loaded = await bytesEach()
     const calls = {} as Record<(typeof callNames)[number], Cost>
@@ -125,6 +123,19 @@ async function measure(name: string): Promise<Measured> {
     loadedPerSecond: round((most / loadingMs) * 1000, 0),
     sizes: grown,
     bytes: engine.bytes === null ? null : { loaded, updated: await bytesEach() },
+  }
+
+  async function fill(size: number): Promise<void> {
+    const load = engine.load ?? ((records) => Promise.all(records.map((record) => store.put(record, null))))
+    while (ids.length < size) {
+      const from = ids.length
+      const count = Math.min(loadedAtOnce, size - from)
+      const records = await Promise.all(Array.from({ length: count }, (_, i) => make(from + i, perUser)))
+      await load(records)
+      ids.push(...records.map(({ id }) => id))
+      // Loaded or put, the store must find the very same.
+      assert.deepEqual({ ...(await store.get(records[0]!.id)) }, records[0])
+    }
   }
 
   /** The median of three sweeps, in ms. */
