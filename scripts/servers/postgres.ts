@@ -80,12 +80,23 @@ async function launch(folder: string, o: PostgresOptions): Promise<Postgres> {
   const url = `postgres://postgres@127.0.0.1:${port}/postgres`
   const ready = /ready to accept (read.only )?connections/
   const server = await tended(child, { url, port, folder, output: child.stderr, ready })
-  // Each connection has a process of its own.
-  const signal = (name: NodeJS.Signals) => {
+  // Each connection has a process of its own. While the first stands still none comes, nor is one that ended forgotten.
+  const signalOthers = (name: NodeJS.Signals) => {
     const children = readFileSync(`/proc/${server.pid}/task/${server.pid}/children`, 'utf8').trim().split(' ')
-    for (const pid of [server.pid, ...children.map(Number)]) process.kill(pid, name)
+    for (const pid of children) process.kill(Number(pid), name)
   }
-  return { ...server, folder, pause: () => signal('SIGSTOP'), resume: () => signal('SIGCONT') }
+  return {
+    ...server,
+    folder,
+    pause() {
+      server.pause()
+      signalOthers('SIGSTOP')
+    },
+    resume() {
+      signalOthers('SIGCONT')
+      server.resume()
+    },
+  }
 }
 
 function newFolder(): string {
