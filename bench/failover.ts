@@ -1,9 +1,14 @@
 // `npm run bench:failover`: what the failover of an engine costs, and what it loses, through `createSessions`, on hosts in network
-// namespaces of this machine. Options: --runs 10 --only redis-sentinel,nats --faults kill,cut --write. Needs root on Linux.
+// namespaces of this machine. Needs root on Linux. Options: --runs 10 --only redis-sentinel,nats --faults kill,cut --write; what
+// is left out keeps its former results.
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { faults, type Engine, type Fault } from './failover/engine.ts'
 import { enterOwnNetwork } from './failover/network.ts'
-import { trial } from './failover/trial.ts'
+import { markdown, summaries, type Results } from './failover/report.ts'
+import { trial, type Trial } from './failover/trial.ts'
+import { heading, provenance, publish, save } from './harness/report.ts'
 
 enterOwnNetwork()
 
@@ -24,17 +29,47 @@ const { values } = parseArgs({
 })
 
 for (const name of values.only.split(',')) {
-  const engine = await engines[name]!()
+  const start = engines[name]
+  if (start === undefined) throw new Error(`--only: one of ${Object.keys(engines).join(', ')}, not ${name}`)
+  const engine = await start()
   try {
-    for (const fault of values.faults.split(',') as Fault[]) {
-      for (let run = 1; run <= Number(values.runs); run++) {
-        const { settings, stallMs } = await trial(engine, fault, engine.settings)
-        console.log(name, fault, run, `stall ${stallMs.toFixed(0)}`)
-        for (const [setting, outcome] of Object.entries(settings)) console.log('  ', setting, JSON.stringify(outcome))
-      }
-    }
+    for (const fault of values.faults.split(',') as Fault[]) await measure(name, engine, fault)
   } finally {
     await engine.stop()
   }
 }
+const { results, ...about } = read()
+const text = `${markdown(results)}\n\n${provenance(about)}.`
+console.log(text)
+if (values.write) publish('failover', text)
 process.exit()
+
+async function measure(name: string, engine: Engine, fault: Fault): Promise<void> {
+  const trials: Trial[] = []
+  for (let run = 1; run <= Number(values.runs); run++) {
+    const one = await trial(engine, fault, engine.settings)
+    trials.push(one)
+    const seconds = Object.values(one.settings).map(({ writesMs }) => ((writesMs ?? 0) / 1_000).toFixed(1))
+    console.log(`${name} ${fault} ${run}: writes after ${seconds.join(', ')} s`)
+  }
+  const { results, ...about } = read()
+  const measured = summaries(trials)
+  const mine = { version: engine.version, faults: { ...results[name]?.faults, [fault]: measured } }
+  save('failover', { ...about, ...heading(null), results: { ...results, [name]: mine } })
+  for (const [setting, { wrongs, hung, anonymousFailed }] of Object.entries(measured)) {
+    if (wrongs.length + hung + anonymousFailed === 0) continue
+    console.error(`✖ ${name} ${fault}, ${setting}: ${hung} hung, ${anonymousFailed} not served, ${wrongs.join('; ')}`)
+    process.exitCode = 1
+  }
+}
+
+/** The results so far. */
+function read(): ReturnType<typeof heading> & { readonly results: Results } {
+  try {
+    return JSON.parse(readFileSync(join(import.meta.dirname, 'results/failover.json'), 'utf8')) as ReturnType<
+      typeof read
+    >
+  } catch {
+    return { ...heading(null), results: {} }
+  }
+}
