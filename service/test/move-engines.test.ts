@@ -10,6 +10,7 @@ import { after, describe, it } from 'node:test'
 import { createSessions } from 'holdfast'
 import * as z from 'zod'
 import { startMariadb } from '../../scripts/servers/mariadb.ts'
+import { startNats } from '../../scripts/servers/nats.ts'
 import { startPostgres } from '../../scripts/servers/postgres.ts'
 import { startRedis } from '../../scripts/servers/redis.ts'
 import { openEngine } from '../src/engines/engine.ts'
@@ -26,12 +27,12 @@ async function startSqlite(): Promise<Place> {
   return { url: `sqlite:${join(folder, 'sessions.db')}`, stop: async () => rmSync(folder, { recursive: true }) }
 }
 
-/** Those that are lent (REDIS_URL and so on) can't be both sides, and are not ours to fill. */
 const engines: Readonly<Record<string, () => Promise<Place>>> = {
   sqlite: startSqlite,
   redis: startRedis,
   postgres: startPostgres,
   mariadb: startMariadb,
+  nats: startNats,
 }
 
 /** One pair is one line. */
@@ -41,6 +42,7 @@ const pairs: readonly (readonly [string, string])[] = [
   ['redis', 'redis'],
   ['sqlite', 'postgres'],
   ['postgres', 'mariadb'],
+  ['redis', 'nats'],
 ]
 
 const children = new Set<ChildProcess>()
@@ -153,11 +155,13 @@ function crowd(name: string, app: Application) {
 }
 
 async function assertKept(app: Application, held: readonly Held[], where: string): Promise<void> {
-  for (const { id, token, log, hasEnded } of held) {
-    const session = await app.sessions.open(token)
-    assert.equal(session.id, hasEnded ? null : id, `${where}: ${hasEnded ? 'revived' : 'signed out'}`)
-    if (!hasEnded) assert.deepEqual(await session.read('log'), log, `${where}: a change was lost`)
-  }
+  await Promise.all(
+    held.map(async ({ id, token, log, hasEnded }) => {
+      const session = await app.sessions.open(token)
+      assert.equal(session.id, hasEnded ? null : id, `${where}: ${hasEnded ? 'revived' : 'signed out'}`)
+      if (!hasEnded) assert.deepEqual(await session.read('log'), log, `${where}: a change was lost`)
+    }),
+  )
 }
 
 for (const [from, to] of pairs) {
@@ -167,9 +171,10 @@ for (const [from, to] of pairs) {
       for (const stop of stops.toReversed()) await stop()
     })
 
-    it('keeps every session, ending and change while the processes go over', async () => {
+    it('keeps every session, ending and change while the processes go over', async (t) => {
       const places = [await engines[from]!(), await engines[to]!()] as const
       for (const place of places) stops.push(() => place.stop())
+      if (places[0].url === places[1].url) return t.skip('one server was lent, and this takes two')
       const [old, next] = [await application(places[0].url), await application(places[1].url)] as const
       const crowds = await Promise.all(
         ['a', 'b', 'c'].map(async (name) => {
@@ -182,7 +187,7 @@ for (const [from, to] of pairs) {
         () => old.close(),
         () => next.close(),
       )
-      for (const one of crowds) for (let i = 0; i < 200; i++) await one.act()
+      for (const one of crowds) for (let i = 0; i < 80; i++) await one.act()
       for (const one of crowds) {
         one.begin(one.app)
         stops.push(() => one.stop().catch(() => {}))
@@ -201,13 +206,15 @@ for (const [from, to] of pairs) {
       for (const one of crowds) {
         await one.stop()
         // A restart takes longer than a pass; what was written before it is there after it.
-        for (const { id, hasEnded } of one.held) {
-          const isThere = async () => {
-            const [was, is] = [await old.engine.sessions.get(id), await next.engine.sessions.get(id)]
-            return hasEnded ? is === null : is !== null && is.version >= was!.version
-          }
-          await until(isThere, `${id} on the other side`)
-        }
+        await Promise.all(
+          one.held.map(async ({ id, hasEnded }) => {
+            const isThere = async () => {
+              const [was, is] = [await old.engine.sessions.get(id), await next.engine.sessions.get(id)]
+              return hasEnded ? is === null : is !== null && is.version >= was!.version
+            }
+            await until(isThere, `${id} on the other side`)
+          }),
+        )
         const app = await application(places[1].url)
         stops.push(() => app.close())
         const count = one.held.length

@@ -109,6 +109,46 @@ describe('a move', () => {
     second.kill()
   })
 
+  it('takes over what changed while it was away, as one side changed it', async () => {
+    const [from, to] = [side(), side()]
+    const [mine, theirs] = [newRecord(), newRecord()]
+    for (const record of [mine, theirs]) await from.sessions.put(record, null)
+    const first = await start(from, to)
+    await first.pass()
+    first.kill()
+    await change(from.sessions, mine.id, () => ({ data: '["here"]' }))
+    await change(to.sessions, theirs.id, () => ({ data: '["there"]' }))
+    const second = await start(from, to)
+    await second.pass()
+    await assertSame(from, to)
+    const data = await Promise.all([mine, theirs].map(async ({ id }) => (await from.sessions.get(id))!.data))
+    assert.deepEqual(data, ['["here"]', '["there"]'])
+    second.kill()
+  })
+
+  it('ends what ended after it was killed in its first pass', async () => {
+    const [from, to] = [side(), side()]
+    const [copied, left] = [newRecord(), newRecord()]
+    for (const record of [copied, left]) await from.sessions.put(record, null)
+    const first = await start(from, to)
+    // Not everything came across, so the pass was none.
+    const { put } = to.sessions
+    to.sessions.put = async (record, expected) => {
+      if (record.id === left.id) throw new Error('full')
+      return put(record, expected)
+    }
+    assert.equal((await first.pass()).failed, 1)
+    to.sessions.put = put
+    first.kill()
+    await end(from, copied.id)
+    const second = await start(from, to)
+    await second.pass()
+    assert.equal(second.resumed, true)
+    await assertSame(from, to)
+    assert.equal((await all(to.sessions)).length, 1)
+    second.kill()
+  })
+
   it('tells processes on the other side of endings and of changed roles', async () => {
     const [from, to] = [side(), side()]
     const [ended, demoted] = [newRecord(), newRecord()]
@@ -274,19 +314,23 @@ describe('a move', () => {
   })
 })
 
-type Step =
-  | { readonly do: 'start' | 'pass' | 'kill'; readonly where: Where }
-  | { readonly do: 'update' | 'demote' | 'end' | 'vanish'; readonly where: Where; readonly which: number }
+/** `after`: so many turns of the event loop. */
+type Step = { readonly where: Where; readonly after: number } & (
+  | { readonly do: 'start' | 'pass' | 'kill' }
+  | { readonly do: 'update' | 'demote' | 'end' | 'vanish'; readonly which: number }
+)
 
 const where = fc.constantFrom<Where>(0, 1)
+const after = fc.oneof(fc.constant(0), fc.nat(20))
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('start' as const, 'pass' as const), where }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('kill' as const), where }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('start' as const, 'pass' as const), where, after }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('kill' as const), where, after }) },
   {
     weight: 6,
     arbitrary: fc.record({
       do: fc.constantFrom('update' as const, 'update' as const, 'demote' as const, 'end' as const, 'vanish' as const),
       where,
+      after,
       which: fc.nat(3),
     }),
   },
@@ -362,6 +406,7 @@ async function history(steps: readonly Step[], delays: readonly number[]): Promi
 
   for (const now of steps) {
     const { sessions, feed } = sides[now.where]
+    for (let i = 0; i < now.after; i++) await turn()
     switch (now.do) {
       case 'pass':
         await passed()
@@ -387,7 +432,6 @@ async function history(steps: readonly Step[], delays: readonly number[]): Promi
       default: {
         const one = known[now.which]
         if (one === undefined || one.fate !== 'alive') break
-        await turn()
         if (now.do === 'end') {
           if ((await sessions.get(one.id)) === null) break
           one.fate = 'ended'
