@@ -79,8 +79,9 @@ it('what can not work is said at the start, and what to do', async () => {
     ['mysql://u:secret-of-many@one:1,two:2/x', /expected mysql:.* with one host/],
   ]
   for (const [url, expected] of wrong) {
-    for (const opened of [openEngine(urlOf(url)), openFeed(parseFeedUrl(url), { feed: null } as never)]) {
-      await assert.rejects(opened, (error) => {
+    const feed = () => openFeed(parseFeedUrl(url), { feed: null } as never)
+    for (const open of [() => openEngine(urlOf(url)), feed]) {
+      await assert.rejects(open, (error) => {
         assert.ok(error instanceof StartError)
         assert.match(error.message, expected)
         assert.doesNotMatch(error.message, /secret-of|guess-of/)
