@@ -66,7 +66,7 @@ describe('settings', () => {
       'memory:x',
       'sqlite:x.db',
       'redis://',
-      'nats://h',
+      'nats://',
       'postgres://h',
       'postgres://h/',
       'postgres://:%@',
@@ -190,9 +190,19 @@ describe('settings', () => {
     }
   })
 
+  it('reads how many replicas must have a write', () => {
+    for (const url of ['redis://h:1', 'redis+cluster://a:1,b:2', 'redis+sentinel://a:1/m']) {
+      const replicasOf = (text: string) => (parseStoreUrl(text) as { replicas: number }).replicas
+      assert.deepEqual([replicasOf(url), replicasOf(`${url}?replicas=2`)], [0, 2])
+      for (const wrong of ['?replicas=0', '?replicas=10', '?replicas=', '?other=1', '?replicas=1&db=2'])
+        assert.throws(() => parseStoreUrl(url + wrong), url + wrong)
+    }
+  })
+
   it('reads the nodes of clusters and sentinels', () => {
     assert.deepEqual(parseStoreUrl('rediss+sentinel://u:p%40ss@a:26379,[::1]:26380/main'), {
       kind: 'redis-sentinel',
+      replicas: 0,
       nodes: [
         { host: 'a', port: 26_379 },
         { host: '::1', port: 26_380 },

@@ -42,9 +42,9 @@ export async function openEngine(url: StoreUrl, changed: ConnectionChanged = () 
     case 'nats':
       return (await import('./nats.ts')).natsEngine(url, changed)
     case 'mongodb':
-      return (await import('./mongodb.ts')).mongodbEngine(url)
+      return (await import('./mongodb.ts')).mongodbEngine(url, changed)
     case 'dynamodb':
-      return (await import('./dynamodb.ts')).dynamodbEngine(url, changed)
+      return (await import('./dynamodb.ts')).dynamodbEngine(url)
     default:
       return (await import('./redis.ts')).redisEngine(url, changed)
   }

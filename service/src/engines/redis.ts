@@ -22,9 +22,9 @@ const pingEveryMs = 2_000
 export async function redisEngine(url: RedisUrl, changed: ConnectionChanged): Promise<Engine> {
   const { client, close } = await connect(url, onlyChanges(changed), 'HOLDFAST_STORE')
   return {
-    sessions: redisStore(client),
-    clients: redisStore(client, { prefix: 'hfc:' }),
-    feed: redisFeed(client),
+    sessions: redisStore(client, durable(url)),
+    clients: redisStore(client, { prefix: 'hfc:', ...durable(url) }),
+    feed: redisFeed(client, durable(url)),
     inspect: () => redisFindings(client),
     close: async () => close(),
   }
@@ -33,7 +33,11 @@ export async function redisEngine(url: RedisUrl, changed: ConnectionChanged): Pr
 /** A feed on another Redis than the sessions. */
 export async function openRedisFeed(url: RedisUrl, changed: ConnectionChanged): Promise<OpenFeed> {
   const { client, close } = await connect(url, onlyChanges(changed), 'HOLDFAST_FEED')
-  return { feed: redisFeed(client), close: async () => close() }
+  return { feed: redisFeed(client, durable(url)), close: async () => close() }
+}
+
+function durable({ replicas }: RedisUrl): { durability?: { replicas: number } } {
+  return replicas === 0 ? {} : { durability: { replicas } }
 }
 
 async function connect(url: RedisUrl, whenChanged: ConnectionChanged, setting: string): Promise<Connection> {

@@ -4,9 +4,9 @@
 export type StoreUrl =
   | { readonly kind: 'memory'; readonly shown: string }
   | { readonly kind: 'sqlite'; readonly path: string; readonly shown: string }
-  | { readonly kind: 'redis'; readonly url: string; readonly shown: string }
-  | ({ readonly kind: 'redis-cluster' } & ManyNodes)
-  | ({ readonly kind: 'redis-sentinel'; readonly name: string } & ManyNodes)
+  | ({ readonly kind: 'redis'; readonly url: string; readonly shown: string } & Replicated)
+  | ({ readonly kind: 'redis-cluster' } & ManyNodes & Replicated)
+  | ({ readonly kind: 'redis-sentinel'; readonly name: string } & ManyNodes & Replicated)
   | Servers<'postgres'>
   | Servers<'mysql'>
   | Servers<'nats'>
@@ -17,6 +17,11 @@ interface Servers<Kind> {
   readonly kind: Kind
   readonly url: string
   readonly shown: string
+}
+
+interface Replicated {
+  /** How many replicas must have a write before it counts; 0: none. */
+  readonly replicas: number
 }
 
 /** Several servers that are one engine, with the same credentials for each. */
@@ -49,19 +54,23 @@ export function parseStoreUrl(text: string): StoreUrl {
       return { kind: 'sqlite', path, shown: text }
     }
     case 'redis':
-    case 'rediss':
-      return parseOneRedis(text)
+    case 'rediss': {
+      const { url, replicas } = splitReplicas(text)
+      return { ...parseOneRedis(url), replicas }
+    }
     case 'redis+cluster':
     case 'rediss+cluster': {
-      const { name, ...nodes } = parseMany(text)
+      const { url, replicas } = splitReplicas(text)
+      const { name, ...nodes } = parseMany(url)
       if (name !== '') throw new Error('a cluster has no name or database number after its nodes')
-      return { kind: 'redis-cluster', ...nodes }
+      return { kind: 'redis-cluster', replicas, ...nodes }
     }
     case 'redis+sentinel':
     case 'rediss+sentinel': {
-      const { name, ...nodes } = parseMany(text)
+      const { url, replicas } = splitReplicas(text)
+      const { name, ...nodes } = parseMany(url)
       if (name === '') throw new Error('the name of the master is missing: redis+sentinel://<host>:<port>/<name>')
-      return { kind: 'redis-sentinel', name, ...nodes }
+      return { kind: 'redis-sentinel', name, replicas, ...nodes }
     }
     case 'postgres':
     case 'postgresql':
@@ -101,13 +110,20 @@ function parseServers(text: string, scheme: string, path: string): { url: string
   return { url: text, shown: `${protocol}${hosts}${found === '' ? '' : `/${found}`}` }
 }
 
-function parseOneRedis(text: string): StoreUrl {
+/** `?replicas=<n>` at the end. */
+function splitReplicas(text: string): { url: string } & Replicated {
+  const [, url, replicas] = /^(.*)\?replicas=([1-9])$/.exec(text) ?? [null, text, '0']
+  return { url: url!, replicas: Number(replicas) }
+}
+
+function parseOneRedis(text: string): { readonly kind: 'redis'; readonly url: string; readonly shown: string } {
   if (!URL.canParse(text)) throw new Error('expected redis://<host>:<port>; encode special characters in the password')
   const url = new URL(text)
   if (url.hostname === '') throw new Error('the host is missing: redis://<host>:<port>')
   if (!/^\/?\d*$/.test(url.pathname))
     throw new Error('the path of a redis:// URL is the number of a database, such as /0')
-  if (url.search !== '' || url.hash !== '') throw new Error('a redis:// URL takes nothing after the database number')
+  if (url.search !== '' || url.hash !== '')
+    throw new Error('a redis:// URL takes nothing after the database number but ?replicas=<1 to 9>')
   checkEncoding(url.username, url.password)
   return { kind: 'redis', url: text, shown: `${url.protocol}//${url.host}${url.pathname}` }
 }
