@@ -106,7 +106,8 @@ interface Held {
 /** Users of one process, one thing after the other, each with several sessions. */
 function crowd(name: string, app: Application) {
   const held: Held[] = []
-  let [turn, tag, isStopped] = [0, 0, false]
+  let [turn, tag] = [0, 0]
+  let stopping = new AbortController()
   let current = app
   let work: Promise<void> | null = null
 
@@ -137,9 +138,11 @@ function crowd(name: string, app: Application) {
     held,
     act,
     begin(app: Application) {
-      ;[current, isStopped] = [app, false]
+      current = app
+      stopping = new AbortController()
+      const { signal } = stopping
       work = (async () => {
-        while (!isStopped) {
+        while (!signal.aborted) {
           await act()
           // A load, and not all that the machine can do: the mover is to be at work too.
           await new Promise((resolve) => setTimeout(resolve, 5))
@@ -148,7 +151,7 @@ function crowd(name: string, app: Application) {
       work.catch(() => {})
     },
     async stop() {
-      isStopped = true
+      stopping.abort()
       await work
     },
   }
@@ -258,13 +261,13 @@ describe('holdfast move', () => {
     assert.equal(code, 0, err)
     assert.match(out, /^copied to the target +2$/m)
     assertNoSecrets(out + err)
-    const after_ = await serve(env('b.db'))
+    const moved = await serve(env('b.db'))
     for (const held of [token, accessToken]) {
-      const verified = await after_.call('POST', '/v1/sessions/verify', { as: `shop:${secret}`, body: { token: held } })
+      const verified = await moved.call('POST', '/v1/sessions/verify', { as: `shop:${secret}`, body: { token: held } })
       assert.deepEqual([verified.status, verified.body.active], [200, true])
     }
-    assert.equal((await after_.call('POST', '/v1/sessions/refresh', { body: { refreshToken } })).status, 200)
-    assert.equal(await after_.end(), 0)
+    assert.equal((await moved.call('POST', '/v1/sessions/refresh', { body: { refreshToken } })).status, 200)
+    assert.equal(await moved.end(), 0)
   })
 
   const refusals: readonly (readonly [string, readonly string[], RegExp, number])[] = [

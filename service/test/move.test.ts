@@ -40,10 +40,10 @@ function newRecord(o: Partial<SessionRecord> = {}): SessionRecord {
 
 /** Feeds have steps, and so the mover goes on, while `work` is under way. */
 async function stepping<T>(sides: readonly Memory[], work: Promise<T>): Promise<T> {
-  let isDone = false
-  const watched = work.finally(() => (isDone = true))
+  const done = new AbortController()
+  const watched = work.finally(() => done.abort())
   watched.catch(() => {})
-  for (; !isDone; await turn()) for (const { feed } of sides) await feed.publish({ kind: 'keys' })
+  for (; !done.signal.aborted; await turn()) for (const { feed } of sides) await feed.publish({ kind: 'keys' })
   return watched
 }
 

@@ -78,7 +78,9 @@ docs/guide/moving.md says how to switch, and what is kept safe.`,
         to: target.side,
         replace: values.replace === true,
         signal,
-        progress,
+        progress(step) {
+          if (!isInStep) progress(step)
+        },
         trouble,
       })
       ;({ doubt } = moving)
@@ -104,6 +106,10 @@ docs/guide/moving.md says how to switch, and what is kept safe.`,
         return 1
       }
       return 0
+    } catch (error) {
+      if (!calledOff.signal.aborted) throw error
+      say('called off before anything was copied')
+      return 1
     } finally {
       clearInterval(awake)
       calledOff.abort()

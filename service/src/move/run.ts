@@ -17,10 +17,12 @@ export interface RunOptions {
 }
 
 const restAtLeastMs = 500
+/** What can't be written now and then is worth trying again; what never can is not. */
+const triesOfOnce = 5
 
 /** Resolves with the last pass; `null` when it was called off before. */
 export async function run(o: RunOptions): Promise<Passed | null> {
-  for (let complete = 0; ;) {
+  for (let [complete, incomplete] = [0, 0]; ;) {
     const isLast = o.stopping.aborted
     const began = performance.now()
     let passed: Passed
@@ -32,10 +34,13 @@ export async function run(o: RunOptions): Promise<Passed | null> {
     }
     const tookMs = performance.now() - began
     if (passed.failed === 0) complete++
-    else o.trouble(passed.error)
+    else {
+      incomplete++
+      o.trouble(passed.error)
+    }
     // The first one takes long; what it leaves behind is the second one's.
     if (complete >= 2) o.inStep(tookMs)
-    if (isLast || (o.once && complete >= 2)) return passed
+    if (isLast || (o.once && (complete >= 2 || incomplete >= triesOfOnce))) return passed
     // As long as it worked, at least: whom it serves comes first.
     const rest = complete === 1 ? 0 : Math.max(restAtLeastMs, tookMs)
     await sleep(rest, undefined, { signal: AbortSignal.any([o.signal, o.stopping]) }).catch(() => {})
