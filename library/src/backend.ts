@@ -25,6 +25,15 @@ export interface SigningIn {
   readonly checkDeliverable: () => void
 }
 
+/** What is to be asserted to another service. */
+export interface AssertingFor {
+  readonly known: KnownSession
+  /** The credential that it was opened with; `null` when it was found otherwise, or who keeps the sessions needs no proof. */
+  readonly token: string | null
+  readonly audience: string
+  readonly scope: readonly string[]
+}
+
 export interface Backend {
   /** The section, and the session as it was found to be. `SessionGoneError`, `DataError`. */
   read(
@@ -48,6 +57,8 @@ export interface Backend {
   /** `LimitError`, and `SessionGoneError` when the same user's `old` was ended meanwhile. */
   signIn(signingIn: SigningIn): Promise<Begun>
   end(known: KnownSession): Promise<void>
+  /** See `sessions.assertionFor`. */
+  assert(asserting: AssertingFor): Promise<string>
   /** Where the session itself is in the client's hands: each change gives it a new token. */
   readonly reissue: ((known: KnownSession) => Tokens | Promise<Tokens>) | null
   /** The absolute end, in ms since the epoch. */

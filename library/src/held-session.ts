@@ -6,7 +6,7 @@ import { AccessError, CredentialError, DataError, SessionGoneError } from './err
 import type { RefusedReason, SessionEvent } from './events.ts'
 import { checkUserId, decodeIdentity, frozen, nobody, type Identity } from './identity.ts'
 import { milliseconds, type Duration } from './internal/duration.ts'
-import { covers, type Grants } from './roles.ts'
+import { covers, isGrant, type Grants } from './roles.ts'
 import type { Requirement, Session, SignInOptions } from './session.ts'
 import type { Exchange, HeaderOf, Transport } from './transport/transport.ts'
 
@@ -33,6 +33,8 @@ export class HeldSession<Data> implements Session<Data> {
   readonly #reply: Reply | null
   /** Of the credential; whatever is learnt of the session later widens nothing. */
   readonly via: Via | null
+  /** What opened it, where who keeps it wants to see that again. Shown to nobody else. */
+  #token: string | null
   #record: KnownSession | null
   #identity: Identity | null = null
   #ended = false
@@ -46,8 +48,10 @@ export class HeldSession<Data> implements Session<Data> {
     record: KnownSession | null,
     reply: Reply | null,
     refused: RefusedReason | null,
+    token: string | null = null,
   ) {
     this.#context = context
+    this.#token = token
     this.#record = record
     this.via = record?.via ?? null
     this.#reply = reply
@@ -119,11 +123,6 @@ export class HeldSession<Data> implements Session<Data> {
     return this.via === null || this.via.scope.some((grant) => covers(grant, permission))
   }
 
-  /** The session as far as it is known; `null` without one. */
-  get known(): KnownSession | null {
-    return this.#record === null || this.via === null ? this.#record : { ...this.#record, via: this.via }
-  }
-
   authenticatedWithin(duration: Duration): boolean {
     const at = this.authenticatedAt
     return at !== null && this.#context.now() - at <= milliseconds('authenticatedWithin', duration)
@@ -190,6 +189,8 @@ export class HeldSession<Data> implements Session<Data> {
 
   async signIn(userId: string, o: SignInOptions<Data> = {}): Promise<Tokens> {
     checkUserId(userId)
+    // The user's own client would never hear of the new credential, and its session be dead.
+    if (this.via !== null) throw this.#denied('forbidden', 'sign in at the service that the user’s own client calls')
     for (let write; (write = this.#underWay()) !== null;) await write
     this.#checkDeliverable()
     return this.#pend(this.#beginUser(userId, o))
@@ -220,11 +221,24 @@ export class HeldSession<Data> implements Session<Data> {
     const refreshed = session as HeldSession<never>
     if (tokens === null && refreshed.#refused === null) return null
     this.#record = refreshed.#record
+    this.#token = refreshed.#token
     this.#identity = null
     this.#ended = false
     this.#refused = refreshed.#refused
     this.#refreshable ||= refreshed.#refreshable
     return tokens
+  }
+
+  /** `sessions.assertionFor`. */
+  async assertTo(audience: string, scope: readonly string[] = ['*']): Promise<string> {
+    if (typeof audience !== 'string' || audience === '') throw new TypeError('audience: expected the name of a service')
+    const wrong = scope.find((grant) => !isGrant(grant) || /\s/.test(grant))
+    if (wrong !== undefined)
+      throw new TypeError(`scope: '${wrong}' is no permission; write 'orders:read', 'orders:*' or '*'`)
+    for (let write; (write = this.#underWay()) !== null;) await write
+    if (this.#record === null) throw this.#denied('unauthenticated', 'there is no session to act for')
+    const known = this.via === null ? this.#record : { ...this.#record, via: this.via }
+    return this.#context.backend.assert({ known, token: this.#token, audience, scope })
   }
 
   async end(): Promise<void> {
@@ -287,6 +301,7 @@ export class HeldSession<Data> implements Session<Data> {
     this.#record = record
     this.#identity = null
     this.#ended = false
+    this.#token = tokens.token
     this.#hand(record, tokens)
   }
 

@@ -1,4 +1,5 @@
 // Public names of `holdfast`.
+import { assertionCredentials } from './credentials/assertion.ts'
 import { remoteKeys } from './credentials/jwks.ts'
 import { opaqueCredentials } from './credentials/opaque.ts'
 import { signedCredentials } from './credentials/signed.ts'
@@ -38,12 +39,15 @@ export function connectSessions<const S extends Schemas = Readonly<Record<string
     transport,
     verifier,
     opaque: opaqueCredentials(),
-    signed: ({ issuer, audience, jwksUrl: url, fetch }) =>
-      signedCredentials({ issuer, audience, keys: remoteKeys({ url, fetch, allowHttp: o.allowHttp }) }),
+    signed({ issuer, audience, service, jwksUrl: url, fetch }) {
+      const keys = remoteKeys({ url, fetch, allowHttp: o.allowHttp })
+      return [signedCredentials({ issuer, audience, keys }), assertionCredentials({ issuer, service, keys })]
+    },
   })
 }
 
 export type {
+  Asserting,
   Credentials,
   Issued,
   KnownSession,
@@ -51,6 +55,7 @@ export type {
   Refresh,
   Rotation,
   Tokens,
+  Via,
 } from './credentials/credentials.ts'
 export { opaqueCredentials } from './credentials/opaque.ts'
 export type { DataOf, Schemas, StandardSchema } from './data.ts'

@@ -28,10 +28,10 @@ export interface Sessions<Data> {
    * A token with which this service calls another one on the user's behalf: `audience` is that one's name, and only it accepts the token. Good
    * for a minute unless `assertionCredentials` says otherwise, never longer than the session or the token it came by. What the user's roles
    * allow may be used there for `scope` at most (default: all), and never for more than was asserted to this service. When the session ends,
-   * so does whatever came of it, within `maxStaleness`.
+   * so does whatever came of it, within `maxStaleness`. Asks the store, or the session service: one may serve for all calls of a request.
    *
-   * `AccessError` (401) when there is no session, (403) when the chain is longer than 8 services; `ConfigError` without
-   * `assertionCredentials` among `credentials`.
+   * `AccessError` (401) when there is no session, (403) when the chain is longer than 8 services; `SessionGoneError` when it has ended, or what
+   * it came by expired; `ConfigError` without `assertionCredentials` among `credentials`.
    */
   assertionFor(session: Session<Data>, audience: string, o?: { scope?: readonly string[] | undefined }): Promise<string>
   /** A live session by its id, for those who administer it; `null` when there is none. */

@@ -1,6 +1,6 @@
 // A session's data and its changes, on a store.
 import type { Backend, Begun } from './backend.ts'
-import type { Credentials, KnownSession } from './credentials/credentials.ts'
+import type { Asserting, Credentials, KnownSession } from './credentials/credentials.ts'
 import { noData, pick, type Sections } from './data.ts'
 import type { Device } from './device.ts'
 import { ConfigError, SessionGoneError } from './errors.ts'
@@ -16,11 +16,16 @@ export interface StoredBackendOptions {
   readonly policy: Policy
   /** The first is that of new sessions. */
   readonly kinds: readonly Credentials[]
+  /** A live session by its id. */
+  readonly find: (id: string) => Promise<SessionRecord | null>
   readonly now: () => number
+  readonly random: (bytes: number) => Uint8Array
 }
 
-export function storedBackend({ lifecycle, sections, policy, kinds, now }: StoredBackendOptions): Backend {
+export function storedBackend(o: StoredBackendOptions): Backend {
+  const { lifecycle, sections, policy, kinds, now } = o
   const { reissue } = kinds[0]!
+  const assertions = kinds.find((kind): kind is Asserting => kind.kind === 'assertion')
 
   /** The kind a session was begun with, which its successor gets too. */
   function kindOf(record: SessionRecord | null): Credentials {
@@ -91,6 +96,15 @@ export function storedBackend({ lifecycle, sections, policy, kinds, now }: Store
 
     async end({ id, userId }) {
       await lifecycle.end([id], userId, 'signed-out')
+    },
+
+    async assert({ known, audience, scope }) {
+      if (assertions === undefined)
+        throw new ConfigError('credentials: assertionFor needs assertionCredentials() among them')
+      // It may have been opened long ago, and a service that begins to follow the feed now never heard of an ending before that.
+      const record = await o.find(known.id)
+      if (record === null) throw new SessionGoneError('the session has ended')
+      return (await assertions.assert({ ...record, via: known.via }, audience, scope, now(), o.random)).token
     },
 
     reissue: reissue === null ? null : async (known) => reissue(await whole(known)),

@@ -1,6 +1,5 @@
 // Sessions on a store: the one place where transport, credential, store, feed, policy and session meet.
 import { arrivals } from './arriving.ts'
-import { asserting } from './asserting.ts'
 import { asking } from './asking.ts'
 import { isSessionId, type Credentials, type KnownSession, type Tokens } from './credentials/credentials.ts'
 import { sections, type DataOf, type Schemas } from './data.ts'
@@ -99,15 +98,18 @@ export function storedSessions<S extends Schemas>(
     emit,
   })
   const refreshed = refreshing({ store, kinds, lifecycle: life, verifier, policy: rules, now, random, emit })
-  const assertion = asserting({ kinds, now, random })
   const parts = sections(o.data, o.maxDataBytes ?? 65_536)
-  const backend = storedBackend({ lifecycle: life, sections: parts, policy: rules, kinds, now })
+  const backend = storedBackend({ lifecycle: life, sections: parts, policy: rules, kinds, find, now, random })
   const context: SessionContext = { backend, grants: grants(o.roles ?? {}), now, emit, refresh }
   /** Sessions that are being extended. */
   const touching = new Set<string>()
 
   function live(record: SessionRecord | null): SessionRecord | null {
     return record !== null && rules.live(record, now(), () => remembered(record)) ? record : null
+  }
+
+  async function find(id: string): Promise<SessionRecord | null> {
+    return verifier?.ended(id) === true ? null : live(await store.get(id))
   }
 
   /** The hot path: one function, so that a request waits for one promise beside the store's. */
@@ -193,10 +195,10 @@ export function storedSessions<S extends Schemas>(
 
     refresh,
 
-    assertionFor: (session, audience, options) => assertion((session as HeldSession<Data>).known, audience, options),
+    assertionFor: (session, audience, { scope } = {}) => (session as HeldSession<Data>).assertTo(audience, scope),
 
     async get(id) {
-      const record = isSessionId(id) && verifier?.ended(id) !== true ? live(await store.get(id)) : null
+      const record = isSessionId(id) ? await find(id) : null
       return record === null ? null : new HeldSession<Data>(context, record, null, null)
     },
 

@@ -60,21 +60,8 @@ export function verification(o: VerificationOptions): Verify {
     return (proof ? at < known.expiresAt : o.alive(known, at)) ? found : null
   }
 
-  function present(token: string): Presented | Promise<Presented> {
-    let refused: Presented = { kind: 'refused', reason: 'malformed', id: null }
-    for (const kind of o.kinds) {
-      const presented = kind.present(token, now())
-      if (presented === null) continue
-      // A token of another type may be another kind's.
-      if (presented instanceof Promise || presented.kind !== 'refused' || presented.reason !== 'token-type')
-        return presented
-      refused = presented
-    }
-    return refused
-  }
-
   async function examine(token: string): Promise<Outcome> {
-    const pending = present(token)
+    const pending = presentTo(o.kinds, token, now())
     const presented = pending instanceof Promise ? await pending : pending
     if (presented.kind === 'refused') return { refused: presented.reason, id: presented.id }
     const isStale = verifier !== null && !verifier.fresh()
@@ -148,4 +135,22 @@ export function verification(o: VerificationOptions): Verify {
     if (found instanceof Promise) return found.then((late) => stillAlive(late, at) ?? anew(token, verifier))
     return stillAlive(found, at) ?? anew(token, verifier)
   }
+}
+
+/** What the first kind says of a token whose form it knows. */
+export function presentTo(
+  kinds: VerificationOptions['kinds'],
+  token: string,
+  now: number,
+): Presented | Promise<Presented> {
+  let refused: Presented = { kind: 'refused', reason: 'malformed', id: null }
+  for (const kind of kinds) {
+    const presented = kind.present(token, now)
+    if (presented === null) continue
+    // A token of another type may be another kind's.
+    if (presented instanceof Promise || presented.kind !== 'refused' || presented.reason !== 'token-type')
+      return presented
+    refused = presented
+  }
+  return refused
 }

@@ -61,7 +61,8 @@ describe('an assertion', () => {
     )
     assert.deepEqual(atB.via?.callers, ['a'])
     const atC = await c!.open(await b!.assertionFor(atB, 'c', { scope: ['orders:read', 'stock:read'] }))
-    assert.deepEqual(atC.via, { transaction: atB.via!.transaction, callers: ['a', 'b'], scope: ['orders:read'] })
+    assert.deepEqual(atC.via, { ...atB.via, callers: ['a', 'b'], scope: ['orders:read'] })
+    assert.deepEqual([atB.client, session.client], [null, null])
     assert.deepEqual([atC.can('orders:read'), atC.can('orders:write'), atC.can('stock:read')], [true, false, false])
     assert.equal(session.via, null)
   })
@@ -117,8 +118,13 @@ describe('an assertion', () => {
     const { session } = await a!.start('ada')
     const toB = await a!.assertionFor(session, 'b')
     clock.advance('40000ms')
-    const toC = await b!.assertionFor(await b!.open(toB), 'c')
+    const atB = await b!.open(toB)
+    // The store knows of a later end.
+    await atB.read('notes')
+    const toC = await b!.assertionFor(atB, 'c')
     assert.equal(claimsOf(toC)['exp'], claimsOf(toB)['exp'])
+    clock.advance('20000ms')
+    await assert.rejects(b!.assertionFor(atB, 'c'), { code: 'session-gone' })
   })
 
   test('ends with the session, in every service of the chain', async () => {
@@ -146,6 +152,35 @@ describe('an assertion', () => {
     assert.equal((await b!.open(token)).refused, 'stale')
   })
 
+  test('is made of no session that ended, however long ago it was opened: who follows the feed since then can not know', async () => {
+    const { service, clock } = system()
+    const a = service('a')
+    const { session } = await a.start('ada')
+    const { session: expired } = await a.start('bob')
+    // As in a process whose feed brings nothing.
+    const alone = service('a')
+    await service('b').end(session.id!)
+    await assert.rejects(alone.assertionFor(session, 'c'), { code: 'session-gone' })
+    clock.advance('31m')
+    await assert.rejects(alone.assertionFor(expired, 'c'), { code: 'session-gone' })
+  })
+
+  test('of a session that others went on using is good, and has the roles of now', async () => {
+    const { service } = system()
+    const [a, b] = ['a', 'b'].map(service)
+    const { session } = await a!.start('ada', { roles: ['clerk'] })
+    await b!.setRoles('ada', ['shopper'])
+    const atB = await b!.open(await a!.assertionFor(session, 'b'))
+    assert.deepEqual([atB.refused, atB.can('orders:write'), atB.can('orders:read')], [null, false, true])
+  })
+
+  test('that would be longer than any token is read is not made', async () => {
+    const { service } = system()
+    const a = service('a')
+    const { session } = await a.start('ada', { claims: { much: 'x'.repeat(7_000) } })
+    await assert.rejects(a.assertionFor(session, 'b'), { code: 'data-too-large' })
+  })
+
   test('a change of data keeps what it is limited to', async () => {
     const { service } = system()
     const [a, b] = ['a', 'b'].map(service)
@@ -153,7 +188,7 @@ describe('an assertion', () => {
     const atB = await b!.open(await a!.assertionFor(session, 'b', { scope: ['orders:read'] }))
     assert.equal(await atB.read('notes'), 1)
     assert.equal(await atB.update('notes', () => 2), 2)
-    await atB.signIn('ada', { roles: ['clerk'] })
+    await assert.rejects(atB.signIn('ada', { roles: ['clerk'] }), { code: 'forbidden' })
     assert.deepEqual([atB.can('orders:read'), atB.can('stock:read')], [true, false])
     assert.deepEqual(claimsOf(await b!.assertionFor(atB, 'c'))['scope'], 'orders:read')
   })

@@ -1,7 +1,7 @@
 // The clients of the service: kept in a store of the same engine as the sessions, so every engine has them.
 import { hash, randomBytes } from 'node:crypto'
 import { StoreUnavailableError, type ScannableStore, type SessionRecord } from 'holdfast'
-import type { Client } from './permissions.ts'
+import { clientId, type Client } from './permissions.ts'
 import { inTime } from './engines/in-time.ts'
 
 /** Clients as operators handle them. Rejects when the engine fails. */
@@ -29,8 +29,6 @@ export const adminId = 'admin'
 
 /** What signed tokens say where no client began the session; nobody may be called so. */
 export const tokensClient = 'holdfast'
-
-export const clientId = /^[A-Za-z0-9][\w.-]{0,63}$/
 
 export function clientRegistry(store: ScannableStore): ClientRegistry {
   return {

@@ -7,27 +7,29 @@ export interface Client {
   readonly secretHash: string
 }
 
-/** Each permits the calls that name it. `read` and `write` may be narrowed to a section; `admin` permits everything. */
-export const permissions = ['start', 'verify', 'read', 'write', 'end', 'feed', 'admin'] as const
+/** Each permits the calls that name it. `read` and `write` may be narrowed to a section, `assert` to an audience; `admin` permits everything. */
+export const permissions = ['start', 'verify', 'read', 'write', 'end', 'assert', 'feed', 'admin'] as const
 
 export type Permission = (typeof permissions)[number]
 
 export const sectionName = /^[A-Za-z][\w.-]{0,63}$/
+export const clientId = /^[A-Za-z0-9][\w.-]{0,63}$/
 
-/** Whether a client may do something, with a section if that is what it is done to. */
-export function may({ permissions: held }: Client, permission: Permission, section: string | null = null): boolean {
-  return held.has(permission) || (section !== null && held.has(`${permission}:${section}`)) || held.has('admin')
+/** Whether a client may do something, to a section or audience if there is one. */
+export function may({ permissions: held }: Client, permission: Permission, object: string | null = null): boolean {
+  return held.has(permission) || (object !== null && held.has(`${permission}:${object}`)) || held.has('admin')
 }
 
-/** Whether a client may read at least one section. */
-export function mayReadSome(client: Client): boolean {
-  return may(client, 'read') || [...client.permissions].some((held) => held.startsWith('read:'))
+/** Whether a client may do it to at least one section or audience. */
+export function maySome(client: Client, permission: Permission): boolean {
+  return may(client, permission) || [...client.permissions].some((held) => held.startsWith(`${permission}:`))
 }
 
 /** Why a text is no permission, for people; `null` when it is one. */
 export function whyNoPermission(text: string): string | null {
   if ((permissions as readonly string[]).includes(text)) return null
-  const [verb, section, ...rest] = text.split(':')
-  if ((verb === 'read' || verb === 'write') && rest.length === 0 && sectionName.test(section ?? '')) return null
-  return `'${text}' is no permission; use ${permissions.join(', ')}, read:<section> or write:<section>`
+  const [verb, object, ...rest] = text.split(':')
+  const form = verb === 'read' || verb === 'write' ? sectionName : verb === 'assert' ? clientId : null
+  if (form?.test(object ?? '') === true && rest.length === 0) return null
+  return `'${text}' is no permission; use ${permissions.join(', ')}, read:<section>, write:<section> or assert:<audience>`
 }

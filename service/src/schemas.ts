@@ -2,7 +2,7 @@
 import { isIP } from 'node:net'
 import type { RefusedReason } from 'holdfast'
 import * as z from 'zod'
-import { sectionName } from './permissions.ts'
+import { clientId, sectionName } from './permissions.ts'
 
 const noControls = /^\P{Cc}*$/u
 const text = (max: number) => z.string().min(1).max(max).regex(noControls, 'must not hold control characters')
@@ -89,7 +89,38 @@ interface Replacing {
 
 /** Longer than any token. */
 export const refreshBody = z.strictObject({ refreshToken: z.string().max(1024) })
-export const verifyBody = z.strictObject({ token: z.string() })
+export const verifyBody = z
+  .strictObject({
+    token: z.string().optional(),
+    assertion: z.string().optional().describe('in place of token: what another service asserted to the caller'),
+  })
+  .superRefine(exactlyOne('token', 'assertion'))
+const grant = text(128).regex(/^(\*|[^*\s]+(:\*)?)$/, 'expected a permission such as orders:read, orders:* or *')
+export const assertBody = z
+  .strictObject({
+    token: z.string().optional().describe("the user's credential, as it came to the caller"),
+    assertion: z.string().optional().describe('in place of token: what another service asserted to the caller'),
+    sessionId: sessionId.optional().describe('in place of token: a session by its id; wants start'),
+    audience: z.string().regex(clientId, 'expected the id of a client').describe('who is called: it alone accepts it'),
+    scope: z
+      .array(grant)
+      .max(100)
+      .optional()
+      .describe('what it may be used for, of what the user may and the caller was asserted. Default: all of that'),
+  })
+  .superRefine(exactlyOne('token', 'assertion', 'sessionId'))
+
+function exactlyOne(...names: readonly string[]) {
+  return (body: object, context: z.RefinementCtx) => {
+    const given = names.filter((name) => (body as Record<string, unknown>)[name] !== undefined)
+    if (given.length !== 1)
+      context.addIssue({
+        code: 'custom',
+        path: [given[1] ?? names[0]!],
+        message: `expected one of ${names.join(', ')}`,
+      })
+  }
+}
 export const rolesBody = z.strictObject({ roles })
 
 /** Why a token opened no session. */
@@ -136,6 +167,15 @@ export const sessionShape = z.object({
   epoch: z.number().int().describe('+1 with each change of identity'),
 })
 
+const via = z
+  .object({
+    transaction: z.string().describe('the same in the whole chain, for logs'),
+    callers: z.array(z.string()).readonly(),
+    scope: z.array(z.string()).readonly(),
+    expiresAt: instant,
+  })
+  .describe('of an assertion: through whom it came, and what it may be used for at most')
+
 const secret = z.string().describe('secret, shown this once')
 export const refreshedShape = z.object({
   session: sessionShape,
@@ -145,9 +185,13 @@ export const refreshedShape = z.object({
 })
 export const startedShape = z.union([z.object({ session: sessionShape, token: secret }), refreshedShape])
 export const verifiedShape = z.union([
-  z.object({ active: z.literal(true), session: sessionShape }),
+  z.object({ active: z.literal(true), session: sessionShape, via: via.optional() }),
   z.object({ active: z.literal(false), reason: z.enum(refusedReasons) }),
 ])
+export const assertedShape = z.object({
+  assertion: secret,
+  expiresIn: z.number().int().describe('seconds that it is good for'),
+})
 export const sectionsShape = z.record(z.string(), z.unknown())
 export const valueShape = value
 export const listShape = z.object({

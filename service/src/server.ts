@@ -16,6 +16,7 @@ import type { Logger } from './logs.ts'
 import type { Metrics } from './metrics.ts'
 import { addOpenApi } from './openapi.ts'
 import { asProblem } from './problems.ts'
+import { assertionRoutes } from './routes/assertions.ts'
 import { dataRoutes } from './routes/data.ts'
 import { feedRoutes } from './routes/feed.ts'
 import { healthRoutes } from './routes/health.ts'
@@ -35,7 +36,7 @@ export interface Service {
   readonly relay: FeedRelay
   /** The kind of credentials that has refresh tokens. */
   readonly signed: Credentials
-  readonly keys: Pick<Keyring, 'jwks'>
+  readonly keys: Keyring
   readonly issuer: string
   readonly clients: FindClient
   readonly limits: FailureLimits
@@ -92,6 +93,7 @@ export async function createServer(service: Service): Promise<App> {
 const routes = [
   signInRoutes,
   sessionRoutes,
+  assertionRoutes,
   dataRoutes,
   userRoutes,
   feedRoutes,

@@ -7,6 +7,7 @@ const calls = [
   'POST /v1/sessions',
   'POST /v1/sessions/verify',
   'POST /v1/sessions/refresh',
+  'POST /v1/assertions',
   'GET /v1/sessions/{id}',
   'DELETE /v1/sessions/{id}',
   'GET /v1/sessions/{id}/data',

@@ -11,6 +11,7 @@ const calls: readonly (readonly [method: string, path: string, ...enough: string
   ['POST', '/v1/sessions', 'start'],
   ['POST', '/v1/sessions/verify', 'verify'],
   ['POST', '/v1/sessions/refresh', 'start'],
+  ['POST', '/v1/assertions', 'assert', 'assert:stock'],
   ['GET', `/v1/sessions/${id}`, 'read'],
   ['DELETE', `/v1/sessions/${id}`, 'end'],
   ['GET', `/v1/sessions/${id}/data`, 'read', 'read:cart'],
@@ -26,7 +27,7 @@ const calls: readonly (readonly [method: string, path: string, ...enough: string
   ['POST', '/oauth/introspect', 'verify'],
   ['POST', '/oauth/revoke', 'end'],
 ]
-const held = [...permissions, 'read:cart', 'write:cart']
+const held = [...permissions, 'read:cart', 'write:cart', 'assert:stock']
 
 describe('permissions', () => {
   let store: Awaited<ReturnType<(typeof engines)[0]['start']>>

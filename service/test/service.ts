@@ -75,8 +75,9 @@ export function caller(url: string): Caller {
       text,
       body: isJson ? JSON.parse(text) : undefined,
     }
-    const { token, accessToken, refreshToken } = (answer.body ?? {}) as Record<string, unknown>
-    for (const secret of [token, accessToken, refreshToken]) if (typeof secret === 'string') keepSecret(secret)
+    const { token, accessToken, refreshToken, assertion } = (answer.body ?? {}) as Record<string, unknown>
+    for (const secret of [token, accessToken, refreshToken, assertion])
+      if (typeof secret === 'string') keepSecret(secret)
     return answer
   }
 

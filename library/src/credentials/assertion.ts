@@ -1,11 +1,12 @@
 // Assertions: what a service calls another one with on a user's behalf, in the form of a Transaction Token.
 import { base64url } from '#crypto'
-import { ConfigError } from '../errors.ts'
+import { AccessError, ConfigError, DataError, SessionGoneError } from '../errors.ts'
 import { milliseconds, type Duration } from '../internal/duration.ts'
+import { narrowed } from '../roles.ts'
 import { claimsOf, judgeClaims } from './access-token.ts'
 import { after } from './after.ts'
 import { callersAtMost, type Asserting, type Presented, type Via } from './credentials.ts'
-import { openJwt, type Claims, type Opened } from './jwt.ts'
+import { maxLength, openJwt, type Claims, type Opened } from './jwt.ts'
 import { canSign, type SigningKeys, type VerifyingKeys } from './keys.ts'
 
 export interface AssertionOptions {
@@ -15,7 +16,7 @@ export interface AssertionOptions {
   readonly service: string
   /** `keyring()`, `staticKeys()`; or `remoteKeys()`, with which assertions are accepted but none are made. */
   readonly keys: SigningKeys | VerifyingKeys
-  /** How long an assertion is good. Default 60 s, at most 1 h; a call is short, and a message that waits is not. */
+  /** How long those are good that this service makes. Default 60 s, at most 1 h; a call is short, and a message that waits is not. */
   readonly lifetime?: Duration | undefined
   /** By how much clocks may differ, as for access tokens. Default 5 s. */
   readonly clockTolerance?: Duration | undefined
@@ -23,14 +24,16 @@ export interface AssertionOptions {
 
 /** Of draft-ietf-oauth-transaction-tokens-10, section "Txn-Token Header". Nothing else is accepted as an assertion, and an assertion as nothing else. */
 const assertionType = 'txntoken+jwt'
+/** The `client_id` of sessions that no client of the session service started: the same for who asserts and who accepts. */
+const clientId = 'holdfast'
 
 /**
  * Accepts what other services assert to this one, and makes what this one asserts to others (`sessions.assertionFor`). Put it after the kind
  * that begins sessions, and `headerTransport('Txn-Token')` among `transport`.
  *
  * The form is that of draft-ietf-oauth-transaction-tokens-10 (`typ`, `txn`, `scope`, `req_wl`, the header field). It differs in that the
- * audience is one service, not the trust domain; in `sid` and `epoch`, by which an assertion ends with its session; and in `act` (RFC 8693,
- * section 4.1), which keeps the callers before.
+ * audience is one service, not the trust domain, so that each call has one of its own; in `sid` and `epoch`, by which an assertion ends with
+ * its session; and in `act` (RFC 8693, section 4.1), which keeps the callers before.
  *
  * Throws `ConfigError`, naming the option.
  */
@@ -43,11 +46,10 @@ export function assertionCredentials(o: AssertionOptions): Asserting {
   const lifetimeMs = milliseconds('lifetime', o.lifetime ?? '60s')
   if (lifetimeMs < 1000 || lifetimeMs > 3_600_000) throw new ConfigError('lifetime: expected 1s to 1h')
   const toleranceMs = milliseconds('clockTolerance', o.clockTolerance ?? '5s')
-  const rules = (audience: string) => ({ issuer, audiences: [audience], clientId: service, lifetimeMs, toleranceMs })
+  const rules = (audience: string) => ({ issuer, audiences: [audience], clientId, lifetimeMs, toleranceMs })
 
   return {
     kind: 'assertion',
-    service,
     refresh: null,
     reissue: null,
     keeps: () => false,
@@ -56,17 +58,30 @@ export function assertionCredentials(o: AssertionOptions): Asserting {
         'credentials: an assertion begins no session; put opaqueCredentials() or another kind first',
       )
     },
-    async assert(known, audience, { transaction, callers, scope }, now, random) {
+    async assert(known, audience, scope, now, random) {
       if (!canSign(keys))
         throw new ConfigError('keys: these only verify; use keyring() or staticKeys() to make assertions')
+      const { via } = known
+      const callers = [...(via?.callers ?? []), service]
+      if (callers.length > callersAtMost)
+        throw new AccessError('forbidden', `the chain of calls is longer than ${callersAtMost} services`)
+      const expiresAt = Math.min(known.expiresAt, via?.expiresAt ?? Infinity)
+      if (now >= expiresAt) throw new SessionGoneError('what the session came by has expired')
       const claims = {
-        ...claimsOf(known, rules(audience), now, base64url(random(16))),
-        txn: transaction,
-        scope: scope.join(' '),
-        req_wl: callers.at(-1),
+        ...claimsOf({ ...known, expiresAt }, rules(audience), now, base64url(random(16))),
+        txn: via?.transaction ?? base64url(random(16)),
+        scope: narrowed(via?.scope ?? ['*'], scope).join(' '),
+        req_wl: service,
         act: callers.reduce<object | undefined>((before, sub) => ({ sub, act: before }), undefined),
       }
-      return (await keys.current()).sign(assertionType, JSON.stringify(claims))
+      const token = await (await keys.current()).sign(assertionType, JSON.stringify(claims))
+      if (token.length > maxLength)
+        throw new DataError(
+          'data-too-large',
+          'claims',
+          `roles, claims and scope make an assertion longer than ${maxLength} characters`,
+        )
+      return { token, expiresInMs: Math.max(0, claims.exp * 1000 - now) }
     },
     present(token, now) {
       const opened = openJwt(token, assertionType, keys)
@@ -75,9 +90,10 @@ export function assertionCredentials(o: AssertionOptions): Asserting {
         if ('refused' in result) return { kind: 'refused', reason: result.refused, id: null }
         const presented = judgeClaims(result.claims, rules(service), now)
         if (presented.kind !== 'proof') return presented
-        const via = viaIn(result.claims)
-        if (via === null) return { kind: 'refused', reason: 'malformed', id: presented.known.id }
-        return { ...presented, known: { ...presented.known, via } }
+        const { known } = presented
+        const via = viaIn(result.claims, known.expiresAt)
+        if (via === null) return { kind: 'refused', reason: 'malformed', id: known.id }
+        return { ...presented, known: { ...known, via } }
       })
     },
     async keysChanged() {
@@ -87,7 +103,7 @@ export function assertionCredentials(o: AssertionOptions): Asserting {
   }
 }
 
-function viaIn({ txn, scope, req_wl: caller, act }: Claims): Via | null {
+function viaIn({ txn, scope, req_wl: caller, act }: Claims, expiresAt: number): Via | null {
   const callers: string[] = []
   for (let actor = act; actor !== undefined; actor = (actor as { act?: unknown }).act) {
     const sub = (actor as { sub?: unknown } | null)?.sub
@@ -96,5 +112,5 @@ function viaIn({ txn, scope, req_wl: caller, act }: Claims): Via | null {
   }
   if (typeof txn !== 'string' || typeof scope !== 'string' || callers.length === 0 || callers.at(-1) !== caller)
     return null
-  return { transaction: txn, callers, scope: scope === '' ? [] : scope.split(' ') }
+  return { transaction: txn, callers, scope: scope === '' ? [] : scope.split(' '), expiresAt }
 }

@@ -20,6 +20,8 @@ export interface Via {
   readonly callers: readonly string[]
   /** What the user's roles may be used for here at most: permissions, `orders:*` or `*`. */
   readonly scope: readonly string[]
+  /** When the assertion that it came by expires, in ms since the epoch. None that is made of it lives longer. */
+  readonly expiresAt: number
 }
 
 /** Services that a chain may pass. */
@@ -99,16 +101,19 @@ export interface Credentials {
 /** Credentials that a service makes for another one, so that it acts on a user's behalf. */
 export interface Asserting extends Credentials {
   readonly kind: 'assertion'
-  /** A token that `audience` accepts, and only that, for what is left of `via`. Secret. */
+  /**
+   * A token that `audience` accepts, and only that, for what both `scope` and `known.via` allow. Secret. `known` was just seen to be alive:
+   * who accepts the token counts on it having been when it was made.
+   *
+   * `AccessError` (403) when the chain is too long, `SessionGoneError` when what it came by has expired, `DataError` when it gets too long.
+   */
   assert(
     known: KnownSession,
     audience: string,
-    via: Via,
+    scope: readonly string[],
     now: number,
     random: (bytes: number) => Uint8Array,
-  ): Promise<string>
-  /** The name of this service in the chain. */
-  readonly service: string
+  ): Promise<{ readonly token: string; readonly expiresInMs: number }>
 }
 
 /** Whether `text` has the form of a session's id. What has not is looked for in no store. */

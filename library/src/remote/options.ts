@@ -25,7 +25,7 @@ export interface ConnectOptions<S extends Schemas> extends Pick<SessionsOptions<
   readonly allowHttp?: boolean | undefined
   /**
    * This service, as `holdfast clients add` named it. It needs the permissions `verify` and `feed`, and for what else it does
-   * `start`, `read`, `write`, `end`, `admin` (`setRoles`).
+   * `start`, `read`, `write`, `end`, `assert` (`assertionFor`), `admin` (`setRoles`).
    */
   readonly clientId: string
   readonly clientSecret: string
@@ -44,13 +44,14 @@ export interface ConnectOptions<S extends Schemas> extends Pick<SessionsOptions<
 /** What `connectSessions` puts in. */
 export interface RemoteParts extends Pick<Parts, 'transport' | 'verifier'> {
   readonly opaque: Pick<Credentials, 'present'>
-  /** Checks signed tokens by the keys at `jwksUrl`. */
+  /** Check access tokens, and what is asserted to `service`, by the keys at `jwksUrl`. */
   readonly signed: (o: {
     issuer: string
     audience: string | readonly string[]
+    service: string
     jwksUrl: string
     fetch: typeof globalThis.fetch
-  }) => Pick<Credentials, 'present' | 'keysChanged'>
+  }) => readonly Pick<Credentials, 'present' | 'keysChanged'>[]
 }
 
 /** The URL without a slash at its end, and the `Authorization` of every call. Throws `ConfigError`, naming the option. */

@@ -2,7 +2,7 @@
 import type { Backend, Begun, SigningIn } from '../backend.ts'
 import type { Tokens } from '../credentials/credentials.ts'
 import { noData, type Sections } from '../data.ts'
-import { ConflictError, SessionGoneError } from '../errors.ts'
+import { AccessError, ConflictError, SessionGoneError } from '../errors.ts'
 import type { EndReason, SessionEvent } from '../events.ts'
 import { remembered } from '../identity.ts'
 import { outcomeUnknown } from '../internal/guarded.ts'
@@ -137,6 +137,25 @@ export function remoteBackend({ http, sections, now, emit, ended }: RemoteBacken
     async end({ id, userId }) {
       await end(http, id)
       ended([id], userId, 'signed-out')
+    },
+
+    async assert({ known, token, audience, scope }) {
+      // What the user's client presented shows that it is this one's to act for; an id alone wants a permission of its own.
+      const subject =
+        token === null ? { sessionId: known.id } : known.via === undefined ? { token } : { assertion: token }
+      const answer = await http.call({
+        method: 'POST',
+        path: '/v1/assertions',
+        body: { ...subject, audience, scope },
+        repeatable: true,
+        accepts: ['credential-refused', 'forbidden'],
+      })
+      const { assertion, detail } = (answer.body ?? {}) as Record<string, unknown>
+      if (answer.code === 'forbidden') throw new AccessError('forbidden', String(detail))
+      if (answer.code !== null)
+        throw new SessionGoneError('the session has ended, or what it was opened with is good no more')
+      if (typeof assertion !== 'string') throw noService(answer.status)
+      return assertion
     },
 
     reissue: null,

@@ -1,6 +1,5 @@
 // Sessions behind the session service: the one place where transport, credential, HTTP, feed and session meet.
 import { arrivals } from '../arriving.ts'
-import { ConfigError } from '../errors.ts'
 import { isSessionId, type KnownSession, type Tokens } from '../credentials/credentials.ts'
 import { sections, type DataOf, type Schemas } from '../data.ts'
 import { describe, parseUserAgent } from '../device.ts'
@@ -54,6 +53,7 @@ export function remoteSessions<S extends Schemas>(
     http: service,
     issuer: o.issuer,
     audience: o.audience,
+    service: o.clientId,
     fetch,
     deadlineMs,
     make: o.signed,
@@ -87,11 +87,13 @@ export function remoteSessions<S extends Schemas>(
   /** Sessions that are being extended, or were a moment ago. */
   const touching = new Set<string>()
 
-  async function asked(token: string): Promise<{ known: RemoteSession } | { refused: RefusedReason }> {
+  async function asked(
+    presented: { token: string } | { assertion: string },
+  ): Promise<{ known: RemoteSession } | { refused: RefusedReason }> {
     const answer = await service.call({
       method: 'POST',
       path: verifyPath,
-      body: { token },
+      body: presented,
       repeatable: true,
       // The service answers so of forged tokens alone, once there were too many of them; live ones open as always.
       accepts: service.isKnown ? ['too-many-failures'] : [],
@@ -102,8 +104,8 @@ export function remoteSessions<S extends Schemas>(
   }
 
   async function ask(token: string, presented: Asked): Promise<Outcome> {
-    const answer = await asked(token)
     const proof = presented.kind === 'proof'
+    const answer = await asked(proof && presented.known.via !== undefined ? { assertion: token } : { token })
     if ('refused' in answer) return { ...answer, id: proof ? presented.known.id : presented.id }
     return { known: proof ? presented.known : answer.known, proof }
   }
@@ -123,7 +125,7 @@ export function remoteSessions<S extends Schemas>(
     const outcome = pending instanceof Promise ? await pending : pending
     if ('refused' in outcome) return refuse(outcome.refused, outcome.id, reply)
     const { known, proof } = outcome
-    const session = new HeldSession<Data>(context, known, reply, null)
+    const session = new HeldSession<Data>(context, known, reply, null, token)
     reply?.exchange.dependsOn(reply.transport.reads)
     // A session by signed token is extended by its refreshes.
     if (!proof && touchDue(known, at) && !touching.has(known.id)) session.touch(touch(token, known))
@@ -139,7 +141,7 @@ export function remoteSessions<S extends Schemas>(
   async function touch(token: string, { id }: KnownSession): Promise<KnownSession | null> {
     touching.add(id)
     try {
-      const answer = await asked(token)
+      const answer = await asked({ token })
       const known = 'refused' in answer ? null : answer.known
       verifier.renew(id, known)
       return known
@@ -199,7 +201,7 @@ export function remoteSessions<S extends Schemas>(
   return {
     open,
 
-    assertionFor: () => Promise.reject(new ConfigError('assertionFor: not yet through the session service')),
+    assertionFor: (session, audience, { scope } = {}) => (session as HeldSession<Data>).assertTo(audience, scope),
 
     async start(userId, options = {}) {
       if (userId !== null) checkUserId(userId)
@@ -215,7 +217,7 @@ export function remoteSessions<S extends Schemas>(
         data: Object.keys(data).length > 0 ? data : undefined,
       })
       if (userId !== null) emit({ type: 'signed-in', id: known.id, userId, replaced: null })
-      return { session: new HeldSession<Data>(context, known, null, null), ...tokens }
+      return { session: new HeldSession<Data>(context, known, null, null, tokens.token), ...tokens }
     },
 
     refresh,

@@ -1,5 +1,7 @@
 // Signed tokens of the session service, checked here: who issues them it says itself (RFC 8414), when the first one comes.
+import type { Credentials } from '../credentials/credentials.ts'
 import { ServiceError } from '../errors.ts'
+import { presentTo } from '../verification.ts'
 import type { Http } from './http.ts'
 import type { RemoteParts } from './options.ts'
 
@@ -11,6 +13,8 @@ export interface SignedByOptions {
   readonly issuer: string | undefined
   /** Default: the issuer. */
   readonly audience: string | readonly string[] | undefined
+  /** The name of this client in a chain of calls. */
+  readonly service: string
   readonly fetch: typeof globalThis.fetch
   readonly deadlineMs: number
   readonly make: RemoteParts['signed']
@@ -18,7 +22,8 @@ export interface SignedByOptions {
 
 type Checking = ReturnType<RemoteParts['signed']>
 
-export function signedBy({ url, http, issuer, audience, fetch, deadlineMs, make }: SignedByOptions): Checking {
+export function signedBy(o: SignedByOptions): Pick<Credentials, 'present' | 'keysChanged'> {
+  const { url, http, issuer, audience, service, fetch, deadlineMs, make } = o
   let checking: Checking | null = issuer === undefined ? null : of(issuer)
   let asking: Promise<Checking | null> | null = null
 
@@ -26,6 +31,7 @@ export function signedBy({ url, http, issuer, audience, fetch, deadlineMs, make 
     return make({
       issuer: name,
       audience: audience ?? name,
+      service,
       jwksUrl: `${url}/.well-known/jwks.json`,
       // A request may wait for them. They are asked for so rarely that a timer of their own costs nothing.
       fetch: (input, init) => fetch(input, { ...init, signal: AbortSignal.timeout(deadlineMs) }),
@@ -50,12 +56,12 @@ export function signedBy({ url, http, issuer, audience, fetch, deadlineMs, make 
   return {
     present(token, now) {
       if (!/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return null
-      if (checking !== null) return checking.present(token, now)
+      if (checking !== null) return presentTo(checking, token, now)
       asking ??= ask().finally(() => (asking = null))
-      return asking.then(async (found) => {
-        return (await found?.present(token, now)) ?? { kind: 'refused', reason: 'malformed', id: null }
-      })
+      return asking.then((found) => presentTo(found ?? [], token, now))
     },
-    keysChanged: async () => checking?.keysChanged?.(),
+    async keysChanged() {
+      await Promise.all((checking ?? []).map((kind) => kind.keysChanged?.()))
+    },
   }
 }

@@ -1,5 +1,6 @@
 // The contract of `Sessions` as tests: on a store and behind the session service an application finds the same.
 import { contractOptions, type ContractSessions } from './sessions-fixtures.ts'
+import { assertingRules } from './asserting-rules.ts'
 import { sessionsRules } from './sessions-rules.ts'
 import type { TestFunction } from './store.ts'
 
@@ -12,6 +13,8 @@ export interface SessionsUnderTest {
   readonly maxStalenessMs?: number | undefined
   /** Whether `start` can give signed tokens. Default false; the rules for them are then not asked. */
   readonly signed?: boolean | undefined
+  /** The name by which they accept what is asserted to them. Default: they do not; the rules for it are then not asked. */
+  readonly service?: string | undefined
   /** Called when the test is over, whatever came of it. */
   readonly close?: (() => Promise<void> | void) | undefined
 }
@@ -19,12 +22,15 @@ export interface SessionsUnderTest {
 /** One statement about sessions. It rejects with an assertion that says what they did wrong. */
 export interface SessionsRule {
   readonly name: string
-  readonly needs?: 'signed'
+  readonly needs?: 'signed' | 'service'
   readonly check: (t: SessionsUnderTest) => Promise<void>
 }
 
 /** All that is asked of sessions. `testSessions` makes a test of each. */
-export const sessionsContract: readonly SessionsRule[] = sessionsRules
+export const sessionsContract: readonly SessionsRule[] = [
+  ...sessionsRules,
+  ...Object.entries(assertingRules).map(([name, check]) => ({ name, check, needs: 'service' as const })),
+]
 
 /**
  * Registers the whole contract of `Sessions` with the runner's `test`, each rule on what `make` made of the sections and roles that
@@ -44,7 +50,7 @@ export function testSessions(
     void o.test(`${name}: ${rule.name}`, async () => {
       const t = await make(contractOptions)
       try {
-        if (rule.needs === undefined || t.signed === true) await rule.check(t)
+        if (rule.needs === undefined || (t[rule.needs] ?? false) !== false) await rule.check(t)
       } finally {
         await t.close?.()
       }

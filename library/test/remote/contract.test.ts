@@ -2,7 +2,10 @@
 import { after, before, describe, test } from 'node:test'
 import { createClient } from 'redis'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { connectSessions, createSessions } from 'holdfast'
+import { generateKeyPairSync } from 'node:crypto'
+import { connectSessions, createSessions, opaqueCredentials } from 'holdfast'
+import { assertionCredentials } from 'holdfast/credentials/assertion'
+import { staticKeys } from 'holdfast/credentials/keys'
 import { redisFeed } from 'holdfast/feeds/redis'
 import { memoryStore } from 'holdfast/stores/memory'
 import { redisStore } from 'holdfast/stores/redis'
@@ -16,12 +19,24 @@ async function following(all: readonly Pick<ReturnType<typeof createSessions>, '
   while (!all.every((sessions) => sessions.status()?.fresh)) await sleep(5)
 }
 
+const jwk = { ...generateKeyPairSync('ed25519').privateKey.export({ format: 'jwk' }), kid: 'one', alg: 'EdDSA' }
+const service = 'shop'
+const credentials = [
+  opaqueCredentials(),
+  assertionCredentials({ issuer: 'https://accounts.example', service, keys: staticKeys({ keys: [jwk] }) }),
+]
+
 testSessions(
   'on a memory store',
   (o) => {
     const store = memoryStore()
-    const sessions = createSessions({ ...o, store })
-    return { sessions, another: () => createSessions({ ...o, store }), close: () => sessions.close() }
+    const sessions = createSessions({ ...o, store, credentials })
+    return {
+      sessions,
+      another: () => createSessions({ ...o, store, credentials }),
+      service,
+      close: () => sessions.close(),
+    }
   },
   { test },
 )
@@ -42,13 +57,14 @@ describe('on Redis', () => {
   testSessions(
     'with a feed',
     async (o) => {
-      const make = () => createSessions({ ...o, store: redisStore(client), feed: redisFeed(client) })
+      const make = () => createSessions({ ...o, store: redisStore(client), feed: redisFeed(client), credentials })
       const both = [make(), make()] as const
       await following(both)
       return {
         sessions: both[0],
         another: () => both[1],
         maxStalenessMs: 1000,
+        service,
         close: () => both.forEach((sessions) => sessions.close()),
       }
     },
@@ -85,6 +101,7 @@ describe('behind the session service', () => {
           another: () => both[1],
           maxStalenessMs: 1000,
           signed: true,
+          service: clientId,
           close: () => both.forEach((sessions) => sessions.close()),
         }
       },

@@ -1,8 +1,8 @@
 // `holdfast clients`: who may call the service, and what they may do.
 import { parseArgs } from 'node:util'
-import { adminId, clientCacheMs, clientId, clientRegistry, tokensClient, type ClientRegistry } from '../clients.ts'
+import { adminId, clientCacheMs, clientRegistry, tokensClient, type ClientRegistry } from '../clients.ts'
 import { openShared } from './open.ts'
-import { permissions, whyNoPermission } from '../permissions.ts'
+import { clientId, permissions, whyNoPermission } from '../permissions.ts'
 import { StartError } from '../start-error.ts'
 import { print, table, UsageError, type Command } from './command.ts'
 
@@ -13,7 +13,7 @@ holdfast clients list
 holdfast clients remove <id>                      refused by every replica within ${clientCacheMs / 1000} s
 
 Permissions: ${permissions.join(', ')};
-read:<section> and write:<section> for one section of data; admin permits everything.
+read:<section> and write:<section> for one section of data, assert:<client> for calls to one; admin permits everything.
 Works on the store of HOLDFAST_STORE, or the one in HOLDFAST_DATA, while the service runs.`,
 
   async run(args) {

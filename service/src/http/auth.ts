@@ -2,7 +2,7 @@
 import { timingSafeEqual } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import { hashSecret, type FindClient } from '../clients.ts'
-import { may, mayReadSome, type Client, type Permission } from '../permissions.ts'
+import { may, maySome, type Client, type Permission } from '../permissions.ts'
 import { Problem } from '../problems.ts'
 import type { FailureLimits } from './limits.ts'
 
@@ -14,7 +14,7 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** What the caller must be permitted. Without it a call is open to everyone. */
     permission?: Permission
-    /** `param`: the permission may be one for the section in the path. `some`: one for any section is enough. */
+    /** `param`: the permission may be one for the section in the path. `some`: one for any section or audience is enough here. */
     section?: 'param' | 'some'
   }
 }
@@ -57,12 +57,7 @@ export function basicAuthentication(
 export function authorize(client: Client, request: FastifyRequest): void {
   const { permission, section } = request.routeOptions.config
   if (permission === undefined) return
-  if (
-    section === 'some' && permission === 'read'
-      ? mayReadSome(client)
-      : may(client, permission, sectionOf(request, section))
-  )
-    return
+  if (section === 'some' ? maySome(client, permission) : may(client, permission, sectionOf(request, section))) return
   const narrow = section === 'param' ? ` (or ${permission}:${sectionOf(request, section)})` : ''
   throw missing(permission, narrow)
 }

@@ -2,10 +2,13 @@
 import { noSession } from '../problems.ts'
 import { byId, noQuery, nothing, sessionShape, settledQuery, verifiedShape, verifyBody } from '../schemas.ts'
 import type { App, Service } from '../server.ts'
+import { openAssertion } from './assertions.ts'
 import { countRefusal } from './refusals.ts'
 import { shown, withoutBody } from './shown.ts'
 
-export function sessionRoutes(app: App, { sessions, limits }: Service): void {
+export function sessionRoutes(app: App, service: Service): void {
+  const { sessions, limits } = service
+
   app.post(
     '/v1/sessions/verify',
     {
@@ -20,7 +23,15 @@ export function sessionRoutes(app: App, { sessions, limits }: Service): void {
       },
     },
     async (request) => {
-      const session = await sessions.open(request.body.token)
+      const { token, assertion } = request.body
+      if (assertion !== undefined) {
+        const asserted = await openAssertion(service, request.client!, assertion)
+        if (typeof asserted !== 'string')
+          return { active: true as const, session: shown(asserted.session), via: asserted.via }
+        await countRefusal(limits, asserted, request)
+        return { active: false as const, reason: asserted }
+      }
+      const session = await sessions.open(token!)
       if (session.refused === null) return { active: true as const, session: shown(session) }
       await countRefusal(limits, session.refused, request)
       return { active: false as const, reason: session.refused }
