@@ -1,8 +1,6 @@
 // Memcached for tests.
 import { spawn } from 'node:child_process'
-import { connect } from 'node:net'
-import { PassThrough } from 'node:stream'
-import { borrowed, findProgram, freePort, tended, unprivileged, type Server } from './server.ts'
+import { borrowed, findProgram, freePort, listening, tended, unprivileged, type Server } from './server.ts'
 
 export interface MemcachedOptions {
   /** `0`, the default: a free one. Give the old one to start a killed server again. */
@@ -29,19 +27,5 @@ export async function startMemcached(o: MemcachedOptions = {}): Promise<Server> 
 async function launch(program: string, port: number, flags: readonly string[]): Promise<Server> {
   const own = ['-l', '127.0.0.1', '-p', String(port), '-U', '0', '-M']
   const child = spawn(program, [...own, ...flags], { ...unprivileged('nobody'), stdio: 'ignore' })
-  const output = new PassThrough()
-  void announceListening(port, output, () => child.exitCode !== null)
-  return tended(child, { url: `memcached://127.0.0.1:${port}`, port, folder: null, output, ready: /listening/ })
-}
-
-/** It says nothing when it is ready; 20 ms between two attempts to connect. */
-async function announceListening(port: number, output: PassThrough, over: () => boolean): Promise<void> {
-  while (!over()) {
-    const accepted = await new Promise<boolean>((resolve) => {
-      const socket = connect(port, '127.0.0.1', () => resolve(true)).on('error', () => resolve(false))
-      socket.on('connect', () => socket.destroy())
-    })
-    if (accepted) return void output.write('listening')
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
+  return tended(child, { url: `memcached://127.0.0.1:${port}`, port, folder: null, ...listening(child, port) })
 }

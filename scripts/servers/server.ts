@@ -2,9 +2,10 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, globSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { delimiter, join } from 'node:path'
+import { PassThrough } from 'node:stream'
 
 /** A running server process. One that the environment points at is somebody else's: `pid` is 0 and only `stop()` may be called. */
 export interface Server {
@@ -86,6 +87,28 @@ export interface Launched {
   readonly output: NodeJS.ReadableStream
   /** What it prints when it is ready. */
   readonly ready: RegExp
+}
+
+/** For servers that say nothing when they are ready: `output` says it when `port` is listened to. 20 ms between two looks. */
+export function listening(child: ChildProcess, port: number): Pick<Launched, 'output' | 'ready'> {
+  const output = new PassThrough()
+  // What it complains of is for whoever asks why it did not start.
+  child.stderr?.on('data', (text: Buffer) => output.write(text))
+  if (child.stderr !== null) unref(child.stderr)
+  void (async () => {
+    while (child.exitCode === null && child.signalCode === null) {
+      if (await accepts(port)) return void output.write('\nlistening\n')
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  })()
+  return { output, ready: /^listening$/m }
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => resolve(true)).on('error', () => resolve(false))
+    socket.on('connect', () => socket.destroy())
+  })
 }
 
 /** Waits until it is ready, and sees to it that it goes with us. */
