@@ -41,7 +41,8 @@ const sweptAtOnce = 100
  * by itself at each write, unless the user of the pool has a right that passes over it (SUPER, READ ONLY ADMIN, CONNECTION ADMIN): give it none. In a
  * Galera cluster use one node at a time, or `wsrep_sync_wait=1`.
  *
- * Each call is one statement by an index, `sweep` two for each hundred records; a `put` that finds an expired record in its place is three. Durable is what
+ * Each call is one statement by an index, and a second where a read finds nothing; `sweep` is two for each hundred records, a `put` that finds an expired
+ * record in its place three. Durable is what
  * the server means by it: `innodb_flush_log_at_trx_commit=1` and `sync_binlog=1` for a crash, semi-synchronous replication for a failover.
  * The victim of a deadlock is tried again; other errors of the server reject.
  * @throws ConfigError when `table` is no name; the first call rejects with one when the settings of the pool are wrong
@@ -62,17 +63,25 @@ export function mysqlStore(pool: MysqlPool, o: MysqlStoreOptions = {}): Sweepabl
   // The `+ 0` keeps the optimizer from going by the end.
   const sweepAway = `DELETE FROM ${table} WHERE id IN (?${', ?'.repeat(sweptAtOnce - 1)}) AND expiresAt + 0 <= ?`
 
-  // Also where no record is found there is a row that says whether the server may be asked at all.
-  const select = (from: string) =>
-    `SELECT ${readOnly}, CONVERT(id USING utf8mb4) AS id, CONVERT(userId USING utf8mb4) AS userId, ${changing.slice(1).join()}
-     FROM (SELECT 1 AS one) AS one LEFT JOIN ${from}`
-  const byId = select(`${table} ON id = ? AND expiresAt > ?`)
-  const byUser = select(`${table} ON userId = ? AND expiresAt > ?`)
-  const page = `${select(`(SELECT * FROM ${table} WHERE id > ? AND expiresAt > ? ORDER BY id LIMIT ?) AS page ON TRUE`)} ORDER BY page.id`
+  const columns = `${readOnly}, CONVERT(id USING utf8mb4) AS id, CONVERT(userId USING utf8mb4) AS userId, ${changing.slice(1).join()}`
+  // A record says beside what it holds whether its server may be asked at all. Where none is found a row has to be made up for that, at half as
+  // much again.
+  const orNone = (from: string) => `SELECT ${columns} FROM (SELECT 1 AS one) AS one LEFT JOIN ${from}`
+  const where = (condition: string) => [
+    `SELECT ${columns} FROM ${table} WHERE ${condition}`,
+    orNone(`${table} ON ${condition}`),
+  ]
+  const byId = where('id = ? AND expiresAt > ?')
+  const byUser = where('userId = ? AND expiresAt > ?')
+  const page = [
+    `${orNone(`(SELECT * FROM ${table} WHERE id > ? AND expiresAt > ? ORDER BY id LIMIT ?) AS page ON TRUE`)} ORDER BY page.id`,
+  ]
 
-  async function found(sql: string, values: Value[], signal?: AbortSignal): Promise<SessionRecord[]> {
+  /** By the first of the statements that has rows. */
+  async function found(statements: readonly string[], values: Value[], signal?: AbortSignal): Promise<SessionRecord[]> {
     return leased(async (connection) => {
-      const rows = await rowsOf(connection, sql, values)
+      let rows: readonly Row[] = []
+      for (const sql of statements) if (rows.length === 0) rows = await rowsOf(connection, sql, values)
       refuseReadOnly(rows[0]!, who)
       return rows.filter(({ id }) => id !== null).map(toRecord)
     }, signal)

@@ -118,7 +118,7 @@ test('every statement finds its rows by an index', async () => {
   clock.advance('60s')
   await pools[0]!.query(`ANALYZE TABLE ${table}`)
   asked.length = 0
-  await store.get('id-1')
+  await store.get('id-3')
   await store.put({ ...records[1]!, version: 2 }, 1)
   await store.put({ ...records[1]!, version: 3, expiresAt: 0 }, 2)
   await store.put({ ...records[6]!, expiresAt: clock.now() + 3_600_000 }, null)
