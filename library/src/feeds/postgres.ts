@@ -3,7 +3,13 @@ import type { Feed } from '../feed.ts'
 import { deadline } from '../internal/deadline.ts'
 import { milliseconds, type Duration } from '../internal/duration.ts'
 import { readLog, type LogRow } from '../internal/numbered-log.ts'
-import { attended, tableNamed, type PostgresLease as Lease, type PostgresPool } from '../internal/postgres.ts'
+import {
+  attended,
+  lease as leaseOf,
+  tableNamed,
+  type PostgresLease as Lease,
+  type PostgresPool,
+} from '../internal/postgres.ts'
 
 export interface PostgresFeedOptions {
   /** The name of the table, with a schema before it if you like. Default `holdfast_feed`. */
@@ -61,7 +67,7 @@ export function postgresFeed(pool: PostgresPool, o: PostgresFeedOptions = {}): F
 
   /** Rejects when there is none in time, and gives back the one that comes too late. */
   async function lease(): Promise<Lease> {
-    const leased = pool.connect()
+    const leased = leaseOf(pool)
     try {
       return await within(() => leased)
     } catch (error) {

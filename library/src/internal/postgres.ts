@@ -3,7 +3,7 @@ import { ConfigError } from '../errors.ts'
 
 /** What `new Pool()` of pg 8 gives. */
 export interface PostgresPool {
-  connect(): Promise<PostgresLease>
+  connect(leased: (error: Error | undefined, connection: PostgresLease | undefined) => void): void
 }
 
 /** A connection that is leased from the pool. */
@@ -34,6 +34,23 @@ export function tableNamed(name: string): string {
     )
   }
   return name
+}
+
+const ignore = () => {}
+
+/**
+ * Not by the pool's promise: a server that dies may say so in the same packet that makes a new connection ready, before anybody who awaits the connection could
+ * listen, and an error that nobody listens to ends the process.
+ */
+export function lease(pool: PostgresPool): Promise<PostgresLease> {
+  return new Promise((resolve, reject) => {
+    pool.connect((error, connection) => {
+      if (connection === undefined) return reject(error!)
+      connection.off('error', ignore)
+      connection.on('error', ignore)
+      resolve(connection)
+    })
+  })
 }
 
 /** Listens to a leased connection until `end` gives it back. An error of its own, which `broken` hears of, must not end the process. */

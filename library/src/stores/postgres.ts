@@ -1,6 +1,7 @@
 // Sessions in PostgreSQL: one row each, one statement per call.
 import {
   attended,
+  lease as leaseOf,
   tableNamed,
   type PostgresLease,
   type PostgresPool,
@@ -219,7 +220,7 @@ function soundLeases(pool: PostgresPool): () => Promise<SoundLease> {
 
   return async () => {
     for (;;) {
-      const connection = await pool.connect()
+      const connection = await leaseOf(pool)
       const answered = () => void lastAnswer.set(connection, silences)
       const isSound = lastAnswer.get(connection) === silences
       if (isSound || !lastAnswer.has(connection)) {

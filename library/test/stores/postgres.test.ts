@@ -302,17 +302,19 @@ describe('the table', () => {
 /** The same pool, whose statements are shown to `seen`. */
 function watched(pool: Pool, seen: (statement: Statement) => void): Parameters<typeof postgresStore>[0] {
   return {
-    async connect() {
-      const connection = await pool.connect()
-      return {
-        query(statement: Statement) {
-          seen(statement)
-          return connection.query(statement)
-        },
-        on: connection.on.bind(connection),
-        off: connection.off.bind(connection),
-        release: (destroy?: boolean) => connection.release(destroy),
-      } as never
+    connect(leased) {
+      pool.connect((error, connection) => {
+        if (connection === undefined) return leased(error, connection)
+        leased(undefined, {
+          query(statement: Statement) {
+            seen(statement)
+            return connection.query(statement)
+          },
+          on: connection.on.bind(connection),
+          off: connection.off.bind(connection),
+          release: (destroy?: boolean) => connection.release(destroy),
+        } as never)
+      })
     },
   }
 }
