@@ -1,12 +1,28 @@
 // The chain of calls: what a service asserts to the next one says who the user is, allows never more, and ends with the session.
 import assert from 'node:assert/strict'
 import { generateKeyPairSync } from 'node:crypto'
-import { createServer } from 'node:http'
 import { once } from 'node:events'
+import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import * as grpc from '@grpc/grpc-js'
+import { loadSync } from '@grpc/proto-loader'
 import fc from 'fast-check'
-import { AccessError, ConfigError, cookieTransport, createSessions, headerTransport, type Session } from 'holdfast'
+import {
+  AccessError,
+  ConfigError,
+  cookieTransport,
+  createSessions,
+  headerTransport,
+  type Feed,
+  type Schemas,
+  type Session,
+  type SessionsOptions,
+  type Store,
+} from 'holdfast'
+import { sessionInterceptor } from 'holdfast/adapters/grpc'
+import { credentialInterceptor } from 'holdfast/adapters/grpc-client'
 import { sessionHandler } from 'holdfast/adapters/node'
 import { assertionCredentials } from 'holdfast/credentials/assertion'
 import { staticKeys } from 'holdfast/credentials/keys'
@@ -22,11 +38,12 @@ const keys = staticKeys({ keys: [jwk] })
 const roles = { clerk: ['orders:*', 'stock:read'], shopper: ['orders:read'] }
 
 /** A system of services on one store and one feed. */
-function system(o: { lifetime?: '5s'; roles?: Record<string, string[]> } = {}) {
+function system(o: { roles?: Record<string, string[]>; store?: (store: Store) => Store } = {}) {
   const clock = fakeClock(1_700_000_000_000)
-  const store = memoryStore({ clock })
+  const right = memoryStore({ clock })
+  const store = o.store?.(right) ?? right
   const feed = memoryFeed()
-  const service = (name: string) =>
+  const service = (name: string, own: Partial<SessionsOptions<Schemas>> = {}) =>
     createSessions({
       store,
       feed,
@@ -36,13 +53,19 @@ function system(o: { lifetime?: '5s'; roles?: Record<string, string[]> } = {}) {
       credentials: [
         opaqueCredentials(),
         signedCredentials({ issuer, audience: name, keys }),
-        assertionCredentials({ issuer, service: name, keys, ...(o.lifetime && { lifetime: o.lifetime }) }),
+        assertionCredentials({ issuer, service: name, keys }),
       ],
+      ...own,
     })
   return { clock, service }
 }
 
 type AnySession = Session<Readonly<Record<string, unknown>>>
+
+/** Resolves when its view of endings is young. */
+async function followed(sessions: Pick<ReturnType<typeof createSessions>, 'status'>): Promise<void> {
+  while (!sessions.status()!.fresh) await new Promise((resolve) => setTimeout(resolve, 1))
+}
 
 function claimsOf(token: string): Record<string, unknown> {
   return JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as Record<string, unknown>
@@ -51,7 +74,7 @@ function claimsOf(token: string): Record<string, unknown> {
 describe('an assertion', () => {
   test('says to the service that it is for who the user is, and through whom the call came', async () => {
     const { service } = system()
-    const [a, b, c] = ['a', 'b', 'c'].map(service)
+    const [a, b, c] = ['a', 'b', 'c'].map((name) => service(name))
     const { session } = await a!.start('ada', { roles: ['clerk'], amr: ['pwd'], claims: { plan: 'pro' } })
     const toB = await a!.assertionFor(session, 'b', { scope: ['orders:*'] })
     const atB = await b!.open(toB)
@@ -91,7 +114,7 @@ describe('an assertion', () => {
 
   test('is accepted by nobody else, not after its time, and as nothing else', async () => {
     const { service, clock } = system()
-    const [a, b, c] = ['a', 'b', 'c'].map(service)
+    const [a, b, c] = ['a', 'b', 'c'].map((name) => service(name))
     const started = await a!.start('ada', { credential: 'signed' })
     const token = await a!.assertionFor(started.session, 'b')
     const refused = async (sessions: typeof a, presented: string) => (await sessions!.open(presented)).refused
@@ -114,7 +137,7 @@ describe('an assertion', () => {
 
   test('never outlives the token that it came of, nor the session', async () => {
     const { service, clock } = system()
-    const [a, b] = ['a', 'b'].map(service)
+    const [a, b] = ['a', 'b'].map((name) => service(name))
     const { session } = await a!.start('ada')
     const toB = await a!.assertionFor(session, 'b')
     clock.advance('40000ms')
@@ -129,7 +152,7 @@ describe('an assertion', () => {
 
   test('ends with the session, in every service of the chain', async () => {
     const { service } = system()
-    const [a, b, c] = ['a', 'b', 'c'].map(service)
+    const [a, b, c] = ['a', 'b', 'c'].map((name) => service(name))
     const { session } = await a!.start('ada')
     const toB = await a!.assertionFor(session, 'b')
     const atB = await b!.open(toB)
@@ -144,7 +167,7 @@ describe('an assertion', () => {
 
   test('is stale when the roles change: a demoted user loses power in the whole chain', async () => {
     const { service } = system()
-    const [a, b] = ['a', 'b'].map(service)
+    const [a, b] = ['a', 'b'].map((name) => service(name))
     const { session } = await a!.start('ada', { roles: ['clerk'] })
     const token = await a!.assertionFor(session, 'b')
     assert.equal((await b!.open(token)).can('orders:write'), true)
@@ -154,11 +177,9 @@ describe('an assertion', () => {
 
   test('is made of no session that ended, however long ago it was opened: who follows the feed since then can not know', async () => {
     const { service, clock } = system()
-    const a = service('a')
-    const { session } = await a.start('ada')
-    const { session: expired } = await a.start('bob')
-    // As in a process whose feed brings nothing.
-    const alone = service('a')
+    const alone = service('a', { feed: undefined })
+    const { session } = await alone.start('ada')
+    const { session: expired } = await alone.start('bob')
     await service('b').end(session.id!)
     await assert.rejects(alone.assertionFor(session, 'c'), { code: 'session-gone' })
     clock.advance('31m')
@@ -167,7 +188,7 @@ describe('an assertion', () => {
 
   test('of a session that others went on using is good, and has the roles of now', async () => {
     const { service } = system()
-    const [a, b] = ['a', 'b'].map(service)
+    const [a, b] = ['a', 'b'].map((name) => service(name))
     const { session } = await a!.start('ada', { roles: ['clerk'] })
     await b!.setRoles('ada', ['shopper'])
     const atB = await b!.open(await a!.assertionFor(session, 'b'))
@@ -183,7 +204,7 @@ describe('an assertion', () => {
 
   test('a change of data keeps what it is limited to', async () => {
     const { service } = system()
-    const [a, b] = ['a', 'b'].map(service)
+    const [a, b] = ['a', 'b'].map((name) => service(name))
     const { session } = await a!.start('ada', { roles: ['clerk'], data: { notes: 1 } })
     const atB = await b!.open(await a!.assertionFor(session, 'b', { scope: ['orders:read'] }))
     assert.equal(await atB.read('notes'), 1)
@@ -274,23 +295,199 @@ test('whatever each service asks for, nobody may do more than any before, or tha
   )
 })
 
-test('over HTTP: the header Txn-Token opens the session of the service that is called', async () => {
+test('over HTTP: the header Txn-Token opens the session of the service that is called, which calls the next', async () => {
   const { service } = system()
-  const [a, b] = ['a', 'b'].map(service)
-  const server = createServer(
-    sessionHandler(
-      b!,
-      (_request, response, session) => void response.end(`${session.userId} ${session.can('orders:read')}`),
+  const [a, b, c] = ['a', 'b', 'c'].map((name) => service(name))
+  const servers: Server[] = []
+  async function served(handler: Parameters<typeof createServer>[1]): Promise<string> {
+    const server = createServer(handler)
+    servers.push(server)
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  }
+  try {
+    const said = (session: AnySession) =>
+      [session.userId, session.via?.callers.join() ?? '-', session.can('orders:read'), session.can('stock:read')].join()
+    const urlOfC = await served(sessionHandler(c!, (_request, response, session) => void response.end(said(session))))
+    const urlOfB = await served(
+      sessionHandler(b!, async (_request, response, session) => {
+        const headers = { 'Txn-Token': await b!.assertionFor(session, 'c', { scope: ['stock:read'] }) }
+        response.end(`${said(session)} ${await (await fetch(urlOfC, { headers })).text()}`)
+      }),
+    )
+    const { session } = await a!.start('ada', { roles: ['clerk'] })
+    const headers = { 'Txn-Token': await a!.assertionFor(session, 'b') }
+    // Not ambient: no page of another site can make a browser send it.
+    const call = await fetch(urlOfB, { method: 'POST', headers: { ...headers, 'sec-fetch-site': 'cross-site' } })
+    assert.equal(await call.text(), 'ada,a,true,true ada,a,b,false,true')
+    assert.equal(await (await fetch(urlOfC, { headers })).text(), ',-,false,false')
+    assert.equal(await (await fetch(urlOfC)).text(), ',-,false,false')
+    const twice = ['Txn-Token', headers['Txn-Token']] as [string, string]
+    assert.equal((await fetch(urlOfB, { headers: [twice, twice] })).status, 401)
+  } finally {
+    for (const server of servers) server.close()
+  }
+})
+
+test('over gRPC: the metadata opens it, and a stream is ended with the session', async (t) => {
+  const { service } = system()
+  const [a, b] = ['a', 'b'].map((name) => service(name))
+  const { shop } = grpc.loadPackageDefinition(
+    loadSync(join(import.meta.dirname, 'adapters/orders.proto')),
+  ) as unknown as { shop: { Orders: grpc.ServiceClientConstructor } }
+  const { interceptor, sessionOf } = sessionInterceptor(b!)
+  const server = new grpc.Server({ interceptors: [interceptor] })
+  server.addService(shop.Orders.service, {
+    follow(call: grpc.ServerWritableStream<unknown, unknown>) {
+      const { userId, via } = sessionOf(call)
+      call.write({ text: `${userId} ${via?.scope.join()}` })
+    },
+  })
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync('127.0.0.1:0', grpc.ServerCredentials.createInsecure(), (error, bound) =>
+      error === null ? resolve(bound) : reject(error),
     ),
   )
-  await once(server.listen(0, '127.0.0.1'), 'listening')
-  try {
-    const { session } = await a!.start('ada', { roles: ['clerk'] })
-    const headers = { 'Txn-Token': await a!.assertionFor(session, 'b', { scope: ['stock:*'] }) }
-    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    assert.equal(await (await fetch(url, { method: 'POST', headers })).text(), 'ada false')
-    assert.equal(await (await fetch(url)).text(), 'null false')
-  } finally {
-    server.close()
+  const client = new shop.Orders(`127.0.0.1:${port}`, grpc.credentials.createInsecure())
+  t.after(() => {
+    client.close()
+    server.forceShutdown()
+  })
+  const { session } = await a!.start('ada')
+  const acting = credentialInterceptor(() => a!.assertionFor(session, 'b', { scope: ['orders:read'] }), {
+    header: 'txn-token',
+  })
+  const follow = client['follow'] as (text: object, o: object) => grpc.ClientReadableStream<{ text: string }>
+  const stream = follow.call(client, { text: '' }, { interceptors: [acting] })
+  const [first] = (await once(stream, 'data')) as [{ text: string }]
+  assert.equal(first.text, 'ada orders:read')
+  const over = once(stream, 'error')
+  await a!.end(session.id!)
+  assert.equal(((await over) as [grpc.ServiceError])[0].code, grpc.status.UNAUTHENTICATED)
+})
+
+test('the credentials of one session are kept apart in the cache, whatever happens to it', async () => {
+  const { service } = system()
+  const [a, b] = ['a', 'b'].map((name) => service(name))
+  const { session, token } = await a!.start('ada', { roles: ['clerk'], data: { notes: 1 } })
+  await followed(b!)
+  const little = await a!.assertionFor(session, 'b', { scope: ['orders:read'] })
+  const none = await a!.assertionFor(session, 'b', { scope: [] })
+  const cans = async (presented: string) => {
+    const opened = await b!.open(presented)
+    return ['orders:read', 'orders:write'].map((one) => opened.can(one))
   }
+  for (let round = 0; round < 3; round++) {
+    const all = await Promise.all([token, little, none, token, none, little].map(cans))
+    assert.deepEqual(all, [
+      [true, true],
+      [true, false],
+      [false, false],
+      [true, true],
+      [false, false],
+      [true, false],
+    ])
+    // A newer state of the session replaces what is cached of it.
+    await (await b!.open(round === 0 ? token : little)).update('notes', (n) => Number(n) + 1)
+    await b!.get(session.id!)
+  }
+  assert.ok(b!.status()!.hits > 0)
+})
+
+test('whatever fails, and whatever is trusted then, nobody may do more than was asserted', async () => {
+  let isDown = false
+  const failing = (store: Store): Store => ({
+    ...store,
+    async get(id) {
+      if (isDown) throw new Error('connection lost')
+      return store.get(id)
+    },
+  })
+  const silent: Feed = {
+    publish: async () => {},
+    async *follow({ signal }) {
+      await once(signal, 'abort')
+      yield* []
+    },
+  }
+  const { service } = system({ store: failing })
+  const a = service('a')
+  const { session } = await a.start('ada', { roles: ['clerk'] })
+  const token = await a.assertionFor(session, 'b', { scope: ['orders:read'] })
+  const outcomes: Record<string, string> = {}
+  for (const [name, feed] of Object.entries({ none: undefined, silent, followed: memoryFeed() }))
+    for (const whenStale of ['ask-store', 'refuse', 'trust-signed'] as const)
+      for (const whenStoreIsDown of ['refuse', 'trust-signed'] as const) {
+        const b = service('b', { feed, whenStale, whenStoreIsDown })
+        if (name === 'followed') await followed(b)
+        const seen: string[] = []
+        for (isDown of [true, false, true]) {
+          const opened = await b.open(token).catch((error: { code: string }) => error.code)
+          seen.push(typeof opened === 'string' ? opened : 'in')
+          if (typeof opened === 'string') continue
+          assert.deepEqual([opened.can('orders:read'), opened.can('orders:write')], [true, false])
+          const next = await b
+            .assertionFor(opened, 'c', { scope: ['*'] })
+            .catch((error: { code: string }) => error.code)
+          // What is made of it asks the store, whoever is trusted meanwhile.
+          if (isDown) assert.equal(next, 'store-unavailable')
+          else assert.equal(claimsOf(next)['scope'], 'orders:read')
+        }
+        outcomes[[name, whenStale, whenStoreIsDown].join()] = seen.map((one) => (one === 'in' ? '+' : '-')).join('')
+        b.close()
+      }
+  assert.deepEqual(outcomes, {
+    'none,ask-store,refuse': '-+-',
+    'none,ask-store,trust-signed': '+++',
+    'none,refuse,refuse': '-+-',
+    'none,refuse,trust-signed': '+++',
+    'none,trust-signed,refuse': '-+-',
+    'none,trust-signed,trust-signed': '+++',
+    'silent,ask-store,refuse': '-+-',
+    'silent,ask-store,trust-signed': '+++',
+    'silent,refuse,refuse': '---',
+    'silent,refuse,trust-signed': '---',
+    'silent,trust-signed,refuse': '+++',
+    'silent,trust-signed,trust-signed': '+++',
+    // Followed for too short a time to tell by itself: the store is asked, once.
+    'followed,ask-store,refuse': '-++',
+    'followed,ask-store,trust-signed': '+++',
+    'followed,refuse,refuse': '-++',
+    'followed,refuse,trust-signed': '+++',
+    'followed,trust-signed,refuse': '-++',
+    'followed,trust-signed,trust-signed': '+++',
+  })
+})
+
+test('what it costs', async (t) => {
+  let ahead = 0
+  let gets = 0
+  const counted = (store: Store): Store => ({ ...store, get: (id) => (gets++, store.get(id)) })
+  const { service } = system({ store: counted })
+  const b = service('b', { elapsed: () => performance.now() + ahead })
+  const { session } = await b.start('ada', { roles: ['clerk'] })
+  // Who has followed the feed for the life of a token and five minutes needs no store to believe it.
+  await followed(b)
+  ahead = 7 * 60_000
+  await followed(b)
+  const tokens: string[] = []
+  const times = 300
+  const each = async (name: string, n: number, work: (i: number) => Promise<unknown>) => {
+    let ms = 0
+    for (let i = 0; i < n;) {
+      // The feed is read between.
+      await new Promise((resolve) => setTimeout(resolve, 1))
+      const from = performance.now()
+      for (const end = Math.min(i + 50, n); i < end; i++) await work(i)
+      ms += performance.now() - from
+    }
+    t.diagnostic(`${name}: ${((ms / n) * 1000).toFixed(1)} µs`)
+  }
+  await each('made, with one read of a store in memory', times, async () =>
+    tokens.push(await b.assertionFor(session, 'b')),
+  )
+  gets = 0
+  await each('accepted the first time', times, (i) => b.open(tokens[i]!))
+  await each('accepted from the cache', 20_000, () => b.open(tokens.at(-1)!))
+  assert.equal(gets, 0)
 })

@@ -61,7 +61,7 @@ export function signedBy(o: SignedByOptions): Pick<Credentials, 'present' | 'key
       return asking.then((found) => presentTo(found ?? [], token, now))
     },
     async keysChanged() {
-      await Promise.all((checking ?? []).map((kind) => kind.keysChanged?.()))
+      await Promise.all((checking ?? []).map(async (kind) => kind.keysChanged?.()))
     },
   }
 }
