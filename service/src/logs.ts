@@ -55,6 +55,16 @@ export function logEvents(logger: Logger, logId: (id: string) => string): (event
       case 'roles-changed':
         logger.info({ session: logId(event.id), user: event.userId, roles: event.roles }, 'roles changed')
         break
+      case 'denied':
+        logger.info(
+          {
+            session: event.id === null ? undefined : logId(event.id),
+            user: event.userId ?? undefined,
+            missing: event.missing,
+          },
+          'access denied',
+        )
+        break
       case 'touch-failed':
         logger.warn({ session: logId(event.id), err: event.cause }, 'a session could not be extended')
         break

@@ -19,6 +19,7 @@ import { asProblem } from './problems.ts'
 import { assertionRoutes } from './routes/assertions.ts'
 import { dataRoutes } from './routes/data.ts'
 import { feedRoutes } from './routes/feed.ts'
+import { addForwardAuth, type ForwardAuth } from './routes/forward-auth.ts'
 import { healthRoutes } from './routes/health.ts'
 import { oauthRoutes } from './routes/oauth.ts'
 import { sessionRoutes } from './routes/sessions.ts'
@@ -43,6 +44,7 @@ export interface Service {
   readonly metrics: Metrics
   readonly logger: Logger
   readonly state: { stopping: boolean }
+  readonly forwardAuth: ForwardAuth
 }
 
 export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, ZodTypeProvider>
@@ -86,6 +88,7 @@ export async function createServer(service: Service): Promise<App> {
   addAuthentication(app, service)
   await addOpenApi(app)
   for (const add of routes) add(app, service)
+  addForwardAuth(app, service)
   await app.ready()
   return app
 }

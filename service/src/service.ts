@@ -2,7 +2,7 @@
 import { dirname } from 'node:path'
 import { Server as NetServer } from 'node:net'
 import { setImmediate as untilPolled, setTimeout as sleep } from 'node:timers/promises'
-import { createSessions, opaqueCredentials } from 'holdfast'
+import { bearerTransport, cookieTransport, createSessions, opaqueCredentials } from 'holdfast'
 import type { SessionEvent, SweepableStore } from 'holdfast'
 import type { Keyring } from 'holdfast/credentials/keyring'
 import { adminId, cachedClients, clientRegistry, hashSecret } from './clients.ts'
@@ -10,6 +10,7 @@ import { adminSecret, changeableByAnyone, ensureDataFolder } from './data-folder
 import { openEngine, openFeed, type ConnectionChanged, type Engine } from './engines/engine.ts'
 import { feedRelay } from './feed-relay.ts'
 import { ensureFormat } from './format.ts'
+import { readRulesFile } from './forward-auth/rules-file.ts'
 import { countFailures } from './http/limits.ts'
 import { logEvents, logIds, type Logger } from './logs.ts'
 import { createMetrics } from './metrics.ts'
@@ -38,6 +39,7 @@ export async function createService(settings: Settings, logger: Logger): Promise
   if (settings.store.kind === 'sqlite' && dirname(settings.store.path) === settings.dataFolder) {
     ensureDataFolder(settings.dataFolder)
   }
+  const rules = settings.rules === null ? null : readRulesFile(settings.rules)
   const secretHash = hashSecret(adminSecret(settings))
   for (const path of changeableByAnyone(settings)) {
     logger.warn(
@@ -52,11 +54,15 @@ export async function createService(settings: Settings, logger: Logger): Promise
     throw error
   })
   const metrics = createMetrics()
-  const log = logEvents(logger, logIds(secretHash))
+  const logId = logIds(secretHash)
+  const log = logEvents(logger, logId)
   const sessions = createSessions({
     store: engine.sessions,
     feed: relay.feed,
     credentials: [opaqueCredentials(), signed],
+    transport: [cookieTransport(), bearerTransport()],
+    roles: rules?.roles,
+    trustedOrigins: rules?.trustedOrigins,
     maxStaleness: settings.maxStaleness,
     lifetime: settings.lifetime,
     onEvent(event: SessionEvent) {
@@ -80,6 +86,7 @@ export async function createService(settings: Settings, logger: Logger): Promise
     metrics,
     logger,
     state,
+    forwardAuth: { trustedProxies: settings.trustedProxies, rules, logId },
   })
   const timers = [sweep(engine, logger), maintain(keys, logger)]
 

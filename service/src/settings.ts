@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path'
 import type { Duration } from 'holdfast'
 import { parseFeedUrl, type FeedUrl } from './engines/feed-url.ts'
 import { parseStoreUrl, type StoreUrl } from './engines/store-url.ts'
+import { readPeers } from './forward-auth/trusted-peers.ts'
 import { nearest } from './nearest.ts'
 import { StartError } from './start-error.ts'
 
@@ -30,6 +31,10 @@ export interface Settings {
     readonly remember: { readonly idle: Duration; readonly absolute: Duration }
   }
   readonly log: LogLevel
+  /** Addresses and networks whose questions at `/forward-auth` are answered. */
+  readonly trustedProxies: readonly string[]
+  /** The file of their rules, absolute; `null`: there are none. */
+  readonly rules: string | null
 }
 
 export const logLevels = ['info', 'warn', 'silent'] as const
@@ -44,7 +49,7 @@ interface Variable<T> {
 const variables = {
   HOLDFAST_PORT: variable(4000, readPort),
   HOLDFAST_HOST: variable('127.0.0.1', readHost),
-  HOLDFAST_DATA: variable('./.holdfast', readFolder),
+  HOLDFAST_DATA: variable('./.holdfast', readPath),
   HOLDFAST_STORE: variable<StoreUrl | null>(null, parseStoreUrl),
   HOLDFAST_FEED: variable<FeedUrl | null>(null, parseFeedUrl),
   HOLDFAST_ADMIN_SECRET: variable<string | null>(null, readSecret),
@@ -58,6 +63,8 @@ const variables = {
   HOLDFAST_REMEMBER_IDLE: variable<Duration>('14d', readDuration),
   HOLDFAST_REMEMBER_ABSOLUTE: variable<Duration>('30d', readDuration),
   HOLDFAST_LOG: variable<LogLevel>('info', readLogLevel),
+  HOLDFAST_TRUSTED_PROXIES: variable<readonly string[]>([], readPeers),
+  HOLDFAST_RULES: variable<string | null>(null, (text) => resolve(readPath(text))),
 }
 
 /** Every setting there is, by name. */
@@ -104,6 +111,8 @@ export function readSettings(env: Readonly<Record<string, string | undefined>>):
       },
     },
     log: get('HOLDFAST_LOG', v.HOLDFAST_LOG),
+    trustedProxies: get('HOLDFAST_TRUSTED_PROXIES', v.HOLDFAST_TRUSTED_PROXIES),
+    rules: get('HOLDFAST_RULES', v.HOLDFAST_RULES),
   }
   const { lifetime, store, feed } = settings
   if (feed?.kind === 'memory' && store.kind !== 'memory') {
@@ -144,8 +153,8 @@ function readHost(text: string): string {
   return text
 }
 
-function readFolder(text: string): string {
-  if (text.includes('\0')) throw new Error('expected the path of a folder')
+function readPath(text: string): string {
+  if (text.includes('\0')) throw new Error('expected a path')
   return text
 }
 

@@ -24,7 +24,7 @@ Runs the session service until SIGTERM, SIGINT or SIGHUP. Settings are environme
                    data folder     HOLDFAST_ACCESS_TOKEN       5m
   HOLDFAST_FEED    the store's     HOLDFAST_MAX_STALENESS      1s
   HOLDFAST_ISSUER  its own URL     HOLDFAST_AUDIENCE           the issuer
-  HOLDFAST_LOG     info
+  HOLDFAST_LOG     info            HOLDFAST_TRUSTED_PROXIES, HOLDFAST_RULES: for /forward-auth
   HOLDFAST_ADMIN_SECRET, HOLDFAST_SECRET   made and kept in the data folder
 
 docs/service.md says more about each.`,

@@ -1,0 +1,57 @@
+// Who may do what: rules by host, path and method. The first that fits decides, and where none fits nobody may.
+import type { Requirement } from 'holdfast'
+import { leniently, type CanonicalPath } from './canonical.ts'
+
+export interface Rule {
+  /** Where it stands in the file, for the log: `rules[2]`. */
+  readonly name: string
+  /** `shop.example`, `*.shop.example` or `*`. */
+  readonly host: string
+  /** `/orders`, `/orders/{id}` or `/orders/*`, which is `/orders` too. */
+  readonly path: string
+  /** `null`: any. */
+  readonly methods: ReadonlySet<string> | null
+  /** `null`: anybody. */
+  readonly require: Requirement | null
+  /** Whom the assertion is for; `null`: none is made. */
+  readonly audience: string | null
+}
+
+/** The rule that decides, `null` when there is none; `ambiguous`: for a lenient server it would be another one. */
+export type FindRule = (host: string, path: CanonicalPath, method: string) => Rule | null | 'ambiguous'
+
+export function ruleFinder(rules: readonly Rule[]): FindRule {
+  const matchers = rules.map((rule) => ({ rule, onHost: hostMatcher(rule.host), onPath: pathMatcher(rule.path) }))
+
+  return (host, { segments, lenient }, method) => {
+    for (const { rule, onHost, onPath } of matchers) {
+      const fits = (rule.methods?.has(method) ?? true) && onHost(host) && onPath.lenient(lenient)
+      if (fits) return lenient === segments || onPath.exact(segments) ? rule : 'ambiguous'
+    }
+    return null
+  }
+}
+
+function hostMatcher(pattern: string): (host: string) => boolean {
+  if (pattern === '*') return () => true
+  if (!pattern.startsWith('*.')) return (host) => host === pattern
+  const end = pattern.slice(1)
+  return (host) => host.endsWith(end) && host.length > end.length
+}
+
+type Matches = (segments: readonly string[]) => boolean
+
+function pathMatcher(pattern: string): { exact: Matches; lenient: Matches } {
+  const parts = pattern.split('/').slice(1)
+  const isPrefix = parts.at(-1) === '*'
+  if (isPrefix || parts.at(-1) === '') parts.pop()
+  const matcher =
+    (wanted: readonly (string | null)[]): Matches =>
+    (segments) => {
+      if (isPrefix ? segments.length < wanted.length : segments.length !== wanted.length) return false
+      for (let i = 0; i < wanted.length; i++) if (wanted[i] !== null && wanted[i] !== segments[i]) return false
+      return true
+    }
+  const literal = parts.map((part) => (part.startsWith('{') ? null : part))
+  return { exact: matcher(literal), lenient: matcher(literal.map((part) => part && leniently(part))) }
+}
