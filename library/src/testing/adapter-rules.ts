@@ -23,7 +23,9 @@ const rules: Record<string, (site: Site) => Promise<void>> = {
     const reply = await browser().get('/who')
     assert.equal(reply.status, 200)
     assert.deepEqual(who(reply), { id: null, userId: null, refused: null })
-    for (const name of ['set-cookie', 'vary', 'cache-control']) assert.equal(reply.header(name), null, name)
+    for (const name of ['set-cookie', 'cache-control']) assert.equal(reply.header(name), null, name)
+    // A framework may vary by headers of its own.
+    for (const name of ['cookie', 'authorization']) assert.ok(!listed(reply, 'vary').includes(name), name)
   },
 
   async "a guest's session begins with the first change, and the cookie opens it again"({ browser }) {
@@ -90,7 +92,7 @@ const rules: Record<string, (site: Site) => Promise<void>> = {
       new Set(['__Host-session', 'language', 'theme']),
     )
     assert.equal(ada.cookies.get('theme'), 'dark')
-    assert.deepEqual(new Set(listed(reply, 'vary')), new Set(['accept', 'cookie']))
+    for (const name of ['accept', 'cookie']) assert.ok(listed(reply, 'vary').includes(name), name)
     assert.equal(reply.header('x-own'), 'yes')
   },
 

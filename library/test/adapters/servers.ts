@@ -1,7 +1,7 @@
 // The frameworks of the adapters under test, each as its users would set it up.
 import 'reflect-metadata'
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, type RequestListener } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
@@ -23,8 +23,11 @@ import Koa from 'koa'
 
 type AnySession = Parameters<Parameters<ServeAdapter>[1]>[0]
 
-export async function listen(listener: RequestListener): Promise<{ url: string; close(): Promise<void> }> {
-  const server = createServer(listener)
+export function listen(listener: RequestListener): Promise<{ url: string; close(): Promise<void> }> {
+  return listening(createServer(listener))
+}
+
+export async function listening(server: Server): Promise<{ url: string; close(): Promise<void> }> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
