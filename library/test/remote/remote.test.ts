@@ -1,16 +1,14 @@
 // What is particular to sessions behind the service: what is asked and what is cached, lost answers, refusals of the client itself.
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { ConfigError, connectSessions, ServiceError, type ConnectOptions, type SessionEvent } from 'holdfast'
 import { startRedis } from '../../../scripts/servers/redis.ts'
 import type { Server } from '../../../scripts/servers/server.ts'
 import { exchange } from '../fixtures.ts'
-import { clientId, clientSecret, startService, type ServedProcess } from './service.ts'
+import { addClient, clientId, clientSecret, startService, type ServedProcess } from './service.ts'
 
 let redis: Server
 let service: ServedProcess
@@ -50,21 +48,6 @@ async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   }
 }
 
-/** A client with some permissions, by the command. */
-function addClient(id: string, permissions: string): { clientId: string; clientSecret: string } {
-  const main = join(import.meta.dirname, '../../../service/src/main.ts')
-  // Settings of the tests themselves are none of the service's.
-  const others = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('HOLDFAST_')))
-  const { stdout, stderr } = spawnSync(
-    process.execPath,
-    ['--conditions=source', main, 'clients', 'add', id, '--permissions', permissions],
-    { env: { ...others, HOLDFAST_STORE: redis.url, HOLDFAST_ADMIN_SECRET: clientSecret }, encoding: 'utf8' },
-  )
-  const secret = /[\w-]{43}/.exec(stdout)?.[0]
-  assert.ok(secret !== undefined, stdout + stderr)
-  return { clientId: id, clientSecret: secret }
-}
-
 describe('what is asked', () => {
   it('nothing for a request without a credential, nor for one that can be none', async () => {
     const { sessions, calls } = connect()
@@ -84,7 +67,7 @@ describe('what is asked', () => {
   })
 
   it('at each request, for a client that may not follow the feed, which is said', async () => {
-    const { sessions, calls, events } = connect(addClient('no-feed', 'verify,start'))
+    const { sessions, calls, events } = connect(addClient(redis.url, 'no-feed', 'verify,start'))
     const { token } = await sessions.start('ada')
     await until(() => events.some(({ type }) => type === 'feed-down'))
     const down = events.find((event) => event.type === 'feed-down')
@@ -311,7 +294,7 @@ describe('a client that is refused', () => {
   })
 
   it('a missing permission is named', async () => {
-    const { sessions } = connect(addClient('verify-only', 'verify,feed'))
+    const { sessions } = connect(addClient(redis.url, 'verify-only', 'verify,feed'))
     await assert.rejects(sessions.start('ada'), { name: 'ServiceError', message: /lacks the permission start/ })
     const started = await connect().sessions.start('ada')
     const session = await sessions.open(started.token)

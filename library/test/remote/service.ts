@@ -1,5 +1,6 @@
 // The session service as its users run it: in a process of its own, here with its memory or on Redis.
-import { spawn } from 'node:child_process'
+import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
@@ -75,4 +76,22 @@ export async function startService(o: {
       rmSync(folder, { recursive: true, force: true })
     },
   }
+}
+
+/** A client with some permissions, by the command, on the store that the service is on. */
+export function addClient(
+  store: string,
+  id: string,
+  permissions: string,
+): { readonly clientId: string; readonly clientSecret: string } {
+  // Settings of the tests themselves are none of the service's.
+  const others = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('HOLDFAST_')))
+  const { stdout, stderr } = spawnSync(
+    process.execPath,
+    ['--conditions=source', main, 'clients', 'add', id, '--permissions', permissions],
+    { env: { ...others, HOLDFAST_STORE: store, HOLDFAST_ADMIN_SECRET: clientSecret }, encoding: 'utf8' },
+  )
+  const secret = /[\w-]{43}/.exec(stdout)?.[0]
+  assert.ok(secret !== undefined, stdout + stderr)
+  return { clientId: id, clientSecret: secret }
 }
