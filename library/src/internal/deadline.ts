@@ -25,16 +25,26 @@ interface Call {
 }
 
 const ticks = 10
+/** A tick that comes late, in a process that is held up, counts for so many at most: what was answered meanwhile is read after it. */
+const ticksAtOnce = ticks / 2
 
-/** A deadline of `ms`; a call may get up to a tenth more. The timer runs only while calls are under way. */
+/**
+ * A deadline of `ms`; a call may get up to a tenth more, and in a process that is held up the time of some turns of its event loop. The timer runs only
+ * while calls are under way.
+ */
 export function deadline(ms: number): Deadline {
   const slots: Slot[] = []
   let open: Slot | null = null
   let timer: ReturnType<typeof setInterval> | null = null
+  let tickedAt = 0
 
   function tick(): void {
+    const now = performance.now()
+    const passed = Math.min(Math.max(1, Math.round(((now - tickedAt) * ticks) / ms)), ticksAtOnce)
+    tickedAt = now
+    // Calls of the one that is still open began since the last tick, when nobody knows.
+    for (const slot of slots) slot.ticksLeft -= slot === open ? 1 : passed
     open = null
-    for (const slot of slots) slot.ticksLeft--
     while (slots[0] !== undefined && slots[0].ticksLeft < 0) expire(slots.shift()!)
     if (slots.length === 0 && timer !== null) {
       clearInterval(timer)
@@ -53,7 +63,10 @@ export function deadline(ms: number): Deadline {
     if (open === null) {
       open = { abort: new AbortController(), calls: [], ticksLeft: ticks }
       slots.push(open)
-      timer ??= unref(setInterval(tick, ms / ticks))
+      if (timer === null) {
+        tickedAt = performance.now()
+        timer = unref(setInterval(tick, ms / ticks))
+      }
     }
     return open
   }

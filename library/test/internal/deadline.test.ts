@@ -84,6 +84,36 @@ test('a call has its own deadline, not that of the one before it', async () => {
   }
 })
 
+/** Keeps the process from doing anything else. */
+function holdUp(ms: number): void {
+  for (const until = performance.now() + ms; performance.now() < until;);
+}
+
+test('in a process that is held up all the time a call is given up after a few turns', async () => {
+  const awake = stayAwake()
+  const over = new AbortController()
+  deadline(100)(never).catch(() => over.abort())
+  let turns = 0
+  for (; !over.signal.aborted && turns < 20; turns++) {
+    holdUp(60)
+    await new Promise((resolve) => setTimeout(resolve))
+  }
+  assert.ok(turns <= 6, `${turns} turns of 60 ms for a deadline of 100 ms`)
+  awake.sleep()
+})
+
+test('what was answered while the process was held up is in time', async () => {
+  const answer = Promise.withResolvers<number>()
+  const call = deadline(100)(() => answer.promise)
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  setImmediate(() => {
+    holdUp(300)
+    // As what a socket has received: after the timers that are due.
+    setImmediate(() => answer.resolve(7))
+  })
+  assert.equal(await call, 7)
+})
+
 test('calls of the same moment share a timer, and none is left when all have run out', async () => {
   const awake = stayAwake()
   const intervals = mock.method(globalThis, 'setInterval')
