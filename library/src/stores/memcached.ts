@@ -22,6 +22,16 @@ export interface MemcachedStoreOptions {
 
 /** How far apart the clocks of two machines may be. Memcached keeps what has expired for this much longer. */
 const skewMs = 60_000
+/** Sessions that were read, for which what a `cas` needs is remembered: most changes follow a read. */
+const rememberedAtMost = 1_000
+
+/** What is stored under a key, as it was read. */
+interface Stored {
+  /** `null` when it has expired. */
+  readonly record: SessionRecord | null
+  /** What a `cas` needs to replace just that. */
+  readonly casUniq: string | number
+}
 
 /**
  * Keeps sessions in one Memcached 1.6, in a network of your own: it asks nobody for a password. **All sessions are lost when it is restarted**, and
@@ -32,7 +42,7 @@ const skewMs = 60_000
  * user's sessions, and `listByUser`, and with it `endUser`, misses them until each is next written to the list, at most about two idle
  * windows later. `stats settings` says `evictions off` when it is right, and `stats` counts what was evicted.
  *
- * `get` is one `gets`, a `put` a `gets` and a `cas`, an ending a `gets` and a `delete`. A start, and about once per idle window a touch, is
+ * `get` is one `gets`, a `put` a `cas` after a read and else a `gets` and a `cas`, an ending a `gets` and a `delete`. A start, and about once per idle window a touch, is
  * preceded by a change of the list of the user's sessions, which is one item; so `listByUser` never misses a live one. Processes that
  * change one list at once try until they are through, or the call is aborted. Some ten thousand sessions of one user fit.
  *
@@ -57,14 +67,28 @@ export function memcachedStore(client: MemcachedStoreClient, o: MemcachedStoreOp
   const recordKey = async (id: string) => `${prefix}s:${await sha256(id)}`
   const listKey = async (userId: string) => `${prefix}u:${await sha256(userId)}`
 
-  /** The stored record (`null` when it has expired), and what a `cas` needs to replace just that. */
-  async function lookUp(id: string, key: string, now: number) {
+  /** The one that was read longest ago first. */
+  const remembered = new Map<string, Stored>()
+
+  async function lookUp(id: string, key: string, now: number): Promise<Stored | null> {
     const item = await find(client, key)
     return item === null ? null : { record: unpack(id, item.value as Uint8Array, now), casUniq: item.casUniq }
   }
 
   async function get(id: string): Promise<SessionRecord | null> {
-    return (await lookUp(id, await recordKey(id), clock.now()))?.record ?? null
+    const stored = await lookUp(id, await recordKey(id), clock.now())
+    if (stored === null || stored.record === null) return null
+    remembered.delete(id)
+    remembered.set(id, stored)
+    if (remembered.size > rememberedAtMost) remembered.delete(remembered.keys().next().value!)
+    return stored.record
+  }
+
+  /** As it was read last, when that is the version that is to be replaced: if it has changed since, the `cas` is refused. */
+  function recall(id: string, version: number, now: number): Stored | null {
+    const stored = remembered.get(id)
+    remembered.delete(id)
+    return stored?.record?.version === version && stored.record.expiresAt > now ? stored : null
   }
 
   /** Lists the session, unless the stored record has it listed for as long already. */
@@ -111,7 +135,7 @@ export function memcachedStore(client: MemcachedStoreClient, o: MemcachedStoreOp
     now: number,
     o?: StoreOptions,
   ): Promise<boolean> {
-    const stored = await lookUp(record.id, key, now)
+    const stored = recall(record.id, expected, now) ?? (await lookUp(record.id, key, now))
     if (stored?.record?.version !== expected) return false
     const { casUniq } = stored
     if (record.expiresAt > now) {
