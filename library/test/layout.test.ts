@@ -56,11 +56,16 @@ const table: readonly Row[] = [
     may: ['errors.ts', 'internal/'],
     mayTypes: ['sessions.ts', 'session.ts', 'transport/transport.ts', 'npm:', 'node:'],
   },
+  {
+    who: ['compat/'],
+    may: ['index.ts', 'data.ts', ...contracts, 'internal/', 'compat/'],
+    mayTypes: ['policy.ts', 'npm:'],
+  },
   { who: ['remote/'], may: [...contracts, ...pure, 'identity.ts', ...core, ...interfaces, 'internal/', 'remote/'] },
 ]
 
 /** The only places that run on Node alone; everything else of the library runs anywhere. */
-const nodeOnly = /\.node\.ts$|^(stores|feeds)\/sqlite\.ts$|^testing\//
+const nodeOnly = /\.node\.ts$|^(stores|feeds)\/sqlite\.ts$|^testing\/|^compat\//
 /** The only packages of others that the library may import, and where. */
 const packageHomes: Readonly<Record<string, string>> = { jose: 'credentials/', 'fast-check': 'testing/' }
 
