@@ -47,6 +47,7 @@ const guides = [
   'tokens.md',
   'revocation.md',
   'connecting.md',
+  'chain.md',
   'own-store.md',
 ]
 for (const guide of guides) {
@@ -145,6 +146,7 @@ test('the other frameworks do what their guide says', async (t) => {
 for (const [guide, expected] of [
   ['tokens.md', ['ada 299.', '1', 'ada']],
   ['revocation.md', ['close the socket']],
+  ['chain.md', ['{"for":"ada","by":["shop"],"write":false}', '\nstock:read\n', 'ada true\ndropped']],
 ] as const) {
   test(`the program of ${guide} does what the guide says`, async () => {
     const file = program(guide, guide === 'revocation.md' ? 'sessions.close()' : 'process.exit()')
