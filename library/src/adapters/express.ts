@@ -1,6 +1,7 @@
 // Sessions for Express 5, and for Connect.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { NodeExchange } from '../internal/exchange.node.ts'
+import { guard } from '../internal/guard.ts'
 import type { Requirement, Session } from '../session.ts'
 import type { Sessions } from '../sessions.ts'
 
@@ -30,7 +31,7 @@ export function sessionMiddleware<Data>(sessions: Sessions<Data>): Middleware {
  */
 export function requires(what: string | Requirement): Middleware {
   return (request, _response, next) => {
-    ;(request as { session?: Session<unknown> }).session!.require(what)
+    guard((request as { session?: Session<unknown> }).session, what)
     next()
   }
 }

@@ -1,6 +1,7 @@
 // Sessions for Fastify 5.
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { NodeExchange, type AnswerHeaders } from '../internal/exchange.node.ts'
+import { guard } from '../internal/guard.ts'
 import type { Requirement, Session } from '../session.ts'
 import type { Sessions } from '../sessions.ts'
 
@@ -29,7 +30,7 @@ export function sessionPlugin<Data>(sessions: Sessions<Data>): (app: FastifyInst
  * signed in gets 401, who may not 403.
  */
 export function requires(what: string | Requirement): (request: FastifyRequest) => Promise<void> {
-  return async (request) => request.getDecorator<Session<unknown>>('session').require(what)
+  return async (request) => guard(request.getDecorator<Session<unknown> | null>('session'), what)
 }
 
 /** Fastify sends the headers of the reply in place of those of the response beneath it. */

@@ -2,6 +2,7 @@
 import type { Context, MiddlewareHandler } from 'hono'
 import { SessionError } from '../errors.ts'
 import { FetchExchange } from '../internal/exchange.web.ts'
+import { guard } from '../internal/guard.ts'
 import { problem } from '../internal/problem.ts'
 import type { Requirement, Session } from '../session.ts'
 import type { Sessions } from '../sessions.ts'
@@ -45,7 +46,7 @@ export function sessionMiddleware<Data>(
  */
 export function requires(what: string | Requirement): MiddlewareHandler<{ Variables: { session: Session<unknown> } }> {
   return async (c, next) => {
-    c.var.session.require(what)
+    guard(c.var.session, what)
     await next()
   }
 }

@@ -1,6 +1,7 @@
 // Sessions for Koa 3.
 import type { Middleware } from 'koa'
 import { NodeExchange } from '../internal/exchange.node.ts'
+import { guard } from '../internal/guard.ts'
 import { problem } from '../internal/problem.ts'
 import type { Requirement, Session } from '../session.ts'
 import type { Sessions } from '../sessions.ts'
@@ -33,7 +34,7 @@ export function sessionMiddleware<Data>(sessions: Sessions<Data>): Middleware<{ 
  */
 export function requires(what: string | Requirement): Middleware<{ session: Session<unknown> }> {
   return (ctx, next) => {
-    ctx.state.session.require(what)
+    guard(ctx.state.session, what)
     return next()
   }
 }

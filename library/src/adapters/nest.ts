@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { CanActivate, ExceptionFilter, ExecutionContext } from '@nestjs/common'
 import { SessionError } from '../errors.ts'
 import { NodeExchange } from '../internal/exchange.node.ts'
+import { guard } from '../internal/guard.ts'
 import { problem } from '../internal/problem.ts'
 import type { Requirement, Session } from '../session.ts'
 import type { Sessions } from '../sessions.ts'
@@ -29,7 +30,7 @@ export function sessionIn<Data = Record<string, unknown>>(context: ExecutionCont
 export function requires(what: string | Requirement): CanActivate {
   return {
     canActivate(context) {
-      sessionIn(context).require(what)
+      guard(sessionIn(context), what)
       return true
     },
   }
