@@ -56,12 +56,14 @@ export function nearCache<S extends Store>(store: S, o: NearCacheOptions = {}): 
     },
 
     async put(record, expected, options) {
+      const at = elapsed()
       // What is read while it is under way may be older or newer.
       copies.delete(record.id)
       const written = await store.put(record, expected, options)
-      // Answers overtake each other.
-      const newer = copies.get(record.id)?.record?.version ?? 0
-      if (written && record.version > newer) keep(record.id, { ...record }, elapsed())
+      const meanwhile = copies.get(record.id)
+      // Answers overtake each other, also that of an ending.
+      const isLatest = meanwhile === undefined || (meanwhile.record?.version ?? Infinity) < record.version
+      if (written && isLatest) keep(record.id, { ...record }, Math.max(at, meanwhile?.at ?? at))
       return written
     },
 

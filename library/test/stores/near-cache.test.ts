@@ -43,8 +43,9 @@ function instances() {
       return far.get(id, o)
     },
   }
-  const make = () => nearCache(counting, { elapsed: () => now })
-  return { one: make(), two: make(), far, asked, advance: (ms: number) => void (now += ms) }
+  const elapsed = () => now
+  const make = () => nearCache(counting, { elapsed })
+  return { one: make(), two: make(), far, asked, elapsed, advance: (ms: number) => void (now += ms) }
 }
 
 test('a read that may lag is answered from memory while the copy is young, and no other one', async () => {
@@ -109,6 +110,45 @@ test('an answer that was overtaken by that of a newer write does not bring the o
   await second
   answers[0]!()
   await first
+  assert.equal((await one.get(record.id, { mayLag: true }))?.version, 2)
+})
+
+test('an answer that was overtaken by that of an ending does not bring the session back', async () => {
+  const { far } = instances()
+  const answering = Promise.withResolvers<void>()
+  const late: Store = {
+    ...far,
+    async put(written, expected, o) {
+      const answer = await far.put(written, expected, o)
+      await answering.promise
+      return answer
+    },
+  }
+  const one = nearCache(late)
+  const writing = one.put(record, null)
+  await one.delete([record.id])
+  answering.resolve()
+  await writing
+  assert.equal(await one.get(record.id, { mayLag: true }), null)
+})
+
+test('a copy is as old as the call that brought it, not as its answer', async () => {
+  const { far, advance, ...made } = instances()
+  const answering = Promise.withResolvers<void>()
+  const late: Store = {
+    ...far,
+    async put(written, expected, o) {
+      const answer = await far.put(written, expected, o)
+      await answering.promise
+      return answer
+    },
+  }
+  const one = nearCache(late, { elapsed: made.elapsed })
+  const writing = one.put(record, null)
+  await made.two.put({ ...record, version: 2 }, 1)
+  advance(1001)
+  answering.resolve()
+  await writing
   assert.equal((await one.get(record.id, { mayLag: true }))?.version, 2)
 })
 
