@@ -31,12 +31,7 @@ const { values } = parseArgs({
 for (const name of values.only.split(',')) {
   const start = engines[name]
   if (start === undefined) throw new Error(`--only: one of ${Object.keys(engines).join(', ')}, not ${name}`)
-  const engine = await start()
-  try {
-    for (const fault of values.faults.split(',') as Fault[]) await measure(name, engine, fault)
-  } finally {
-    await engine.stop()
-  }
+  for (const fault of values.faults.split(',') as Fault[]) await measure(name, start, fault)
 }
 const { results, ...about } = read()
 const text = `${markdown(results)}\n\n${provenance(about)}.`
@@ -44,14 +39,29 @@ console.log(text)
 if (values.write) publish('failover', text)
 process.exit()
 
-async function measure(name: string, engine: Engine, fault: Fault): Promise<void> {
+async function measure(name: string, start: () => Promise<Engine>, fault: Fault): Promise<void> {
   const trials: Trial[] = []
+  let engine = await start()
   for (let run = 1; run <= Number(values.runs); run++) {
-    const one = await trial(engine, fault, engine.settings)
-    trials.push(one)
-    const seconds = Object.values(one.settings).map(({ writesMs }) => ((writesMs ?? 0) / 1_000).toFixed(1))
-    console.log(`${name} ${fault} ${run}: writes after ${seconds.join(', ')} s`)
+    for (const settings of engine.apart ? engine.settings.map((one) => [one]) : [engine.settings]) {
+      const one = await trial(engine, fault, settings).catch((error: unknown) => {
+        console.error(`✖ ${name} ${fault} ${run}, ${settings.join('; ')}: ${String(error)}`)
+        return null
+      })
+      if (one === null) {
+        // Who knows what is left of it.
+        await engine.stop()
+        engine = await start()
+        process.exitCode = 1
+        continue
+      }
+      trials.push(one)
+      const seconds = Object.values(one.settings).map(({ writesMs }) => ((writesMs ?? 0) / 1_000).toFixed(1))
+      console.log(`${name} ${fault} ${run}: writes after ${seconds.join(', ')} s`)
+    }
   }
+  await engine.stop()
+  if (trials.length === 0) return
   const { results, ...about } = read()
   const measured = summaries(trials)
   const mine = { version: engine.version, faults: { ...results[name]?.faults, [fault]: measured } }

@@ -11,6 +11,8 @@ export type Fault = (typeof faults)[number]
 export interface Connection {
   readonly store: Store
   readonly feed: Feed | null
+  /** As `createSessions` takes it. */
+  readonly whenStale?: 'refuse'
   close(): void
 }
 
@@ -25,8 +27,10 @@ export interface Strike {
 
 export interface Engine {
   readonly version: string
-  /** How its store and feed are set up; all are measured side by side. */
+  /** How its store and feed are set up. */
   readonly settings: readonly string[]
+  /** One setting at a time, where the clients of all would keep this process from doing anything else. */
+  readonly apart: boolean
   /** As one process connects; `n` says which. All with the same `space` share sessions. */
   connect(setting: string, space: string, n: number): Promise<Connection>
   /** A write by the engine's client alone. */

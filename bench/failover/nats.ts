@@ -80,6 +80,7 @@ export async function nats(): Promise<Engine> {
   return {
     version: `NATS ${version}`,
     settings,
+    apart: false,
     async connect(setting, space, n) {
       const connection = await open(n)
       await add(connection, natsStoreStream({ stream: space, replicas }))

@@ -105,6 +105,7 @@ export async function postgres(): Promise<Engine> {
   return {
     version: version.trim(),
     settings,
+    apart: false,
     async connect(setting, space) {
       const one = pool(setting)
       const table = `${space}_sessions`

@@ -37,10 +37,13 @@ export interface Summary {
 export type Summaries = Readonly<Record<string, Summary>>
 
 export function summaries(trials: readonly Trial[]): Summaries {
-  const stallMs = Math.round(Math.max(...trials.map(({ stallMs }) => stallMs)))
-  const names = Object.keys(trials[0]!.settings)
+  const names = new Set(trials.flatMap(({ settings }) => Object.keys(settings)))
   return Object.fromEntries(
-    names.map((name) => [name, { ...summary(trials.map(({ settings }) => settings[name]!)), stallMs }]),
+    [...names].map((name) => {
+      const mine = trials.filter(({ settings }) => name in settings)
+      const stallMs = Math.round(Math.max(...mine.map(({ stallMs }) => stallMs)))
+      return [name, { ...summary(mine.map(({ settings }) => settings[name]!)), stallMs }]
+    }),
   )
 }
 

@@ -96,8 +96,8 @@ export async function trial(engine: Engine, fault: Fault, settings: readonly str
     return { setting, space, processes, load }
   }
 
-  function processOn({ store, feed }: Connection): Process {
-    const sessions = createSessions({ store, ...(feed === null ? {} : { feed }) })
+  function processOn({ store, feed, whenStale }: Connection): Process {
+    const sessions = createSessions({ store, feed: feed ?? undefined, whenStale })
     closing.push(() => sessions.close())
     return sessions as Process
   }
@@ -229,7 +229,8 @@ async function insisting<T>(ask: () => Promise<T>): Promise<T> {
     try {
       return await ask()
     } catch (error) {
-      if (attempt === 50) throw error
+      if (attempt === 300) throw error
+      if (attempt === 50) console.log(`   still away 5 s after all was whole: ${String(error)}`)
       await sleep(100)
     }
   }
