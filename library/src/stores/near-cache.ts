@@ -6,7 +6,7 @@ import { milliseconds, type Duration } from '../internal/duration.ts'
 export interface NearCacheOptions {
   /** How old a copy may be that is answered from. Default 1 s, as `maxStaleness`. */
   readonly maxAge?: Duration | undefined
-  /** Sessions to keep, the latest. Default 10,000. */
+  /** How many copies to keep, the latest. Default 10,000. What is older than `maxAge` goes in any case, when the next one comes. */
   readonly maxEntries?: number | undefined
   /** Milliseconds of elapsed time, never going back. Default: the monotonic clock and what a suspended machine slept. */
   readonly elapsed?: (() => number) | undefined
@@ -40,7 +40,10 @@ export function nearCache<S extends Store>(store: S, o: NearCacheOptions = {}): 
     if (before !== undefined && before.at > at) return
     copies.delete(id)
     copies.set(id, { record, at })
-    if (copies.size > maxEntries) copies.delete(copies.keys().next().value!)
+    for (const [oldest, copy] of copies) {
+      if (copies.size <= maxEntries && at - copy.at <= maxAgeMs) return
+      copies.delete(oldest)
+    }
   }
 
   return {

@@ -162,6 +162,17 @@ test('no more copies are kept than was said', async () => {
   assert.equal(asked.reads, 1)
 })
 
+test('a copy that is too old to answer from takes no memory any longer', async () => {
+  const { far, elapsed, advance } = instances()
+  const one = nearCache(far, { elapsed })
+  await one.put(record, null)
+  advance(1001)
+  await one.put({ ...record, id: 'B'.repeat(22) }, null)
+  advance(-1001)
+  await far.delete([record.id])
+  assert.equal(await one.get(record.id, { mayLag: true }), null, 'the copy was there')
+})
+
 test('whatever instances do at once, no change is lost, and what one wrote it reads', async () => {
   const steps = fc.array(fc.record({ at: fc.nat(2), item: fc.nat(99) }), { minLength: 1, maxLength: 30 })
   await fc.assert(
