@@ -49,6 +49,7 @@ const guides = [
   'connecting.md',
   'chain.md',
   'own-store.md',
+  'sticky.md',
 ]
 for (const guide of guides) {
   test(`the types of ${guide} hold`, async () => {
