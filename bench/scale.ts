@@ -44,7 +44,6 @@ interface Measured {
   readonly store: string
   readonly version: string
   readonly date: string
-  readonly loadedPerSecond: number
   readonly sizes: readonly Grown[]
   /** Per session at the largest size: as loaded, and after an update of every tenth. */
   readonly bytes: { readonly loaded: number; readonly updated: number } | null
@@ -64,11 +63,15 @@ if (values.part.includes('bytes') && only.includes('redis')) {
   redisVersion = redis.version
   bytes = await besideConnectRedis(redis, most).finally(() => redis.stop())
 }
-if (values.part.includes('calls')) {
-  for (const name of only) stores.set(name, await measure(name))
-}
 const about = heading(redisVersion)
-const rows = Object.keys(engines).flatMap((name) => stores.get(name) ?? [])
+if (values.part.includes('calls')) {
+  for (const name of only) {
+    stores.set(name, await measure(name))
+    keep()
+  }
+}
+keep()
+const rows = inOrder()
 show(
   'bytes',
   table(
@@ -78,7 +81,15 @@ show(
 )
 show('calls', callsTable(rows))
 show('engine-bytes', bytesTable(rows))
-if (most === 1_000_000) save('scale', { ...about, sessions: most, bytes, stores: rows })
+
+/** After each engine: what took minutes is not lost with the next one. */
+function keep(): void {
+  if (most === 1_000_000) save('scale', { ...about, sessions: most, bytes, stores: inOrder() })
+}
+
+function inOrder(): readonly Measured[] {
+  return Object.keys(engines).flatMap((name) => stores.get(name) ?? [])
+}
 
 function show(name: string, markdown: string): void {
   const text = `${markdown}\n\n${most.toLocaleString('en')} sessions; ${provenance(about)}.`
@@ -89,7 +100,9 @@ function show(name: string, markdown: string): void {
 async function measure(name: string): Promise<Measured> {
   let aheadMs = 0
   const clock = { now: () => Date.now() + aheadMs }
-  await using engine = await engines[name]!(clock)
+  const start = engines[name]
+  if (start === undefined) throw new Error(`--only: one of ${Object.keys(engines).join(', ')}, not '${name}'`)
+  await using engine = await start(clock)
   const { store } = engine
   const ids: string[] = []
   const make = recordMaker()
@@ -97,12 +110,9 @@ async function measure(name: string): Promise<Measured> {
   const bytesEach = async () => round((((await engine.bytes?.()) ?? 0) - emptyBytes) / most, 0)
 
   const grown: Grown[] = []
-  let loadingMs = 0
   let loaded = 0
   for (const size of sizes) {
-    const startedAt = performance.now()
     await fill(size)
-    loadingMs += performance.now() - startedAt
     if (size === most) loaded = await bytesEach()
     const calls = {} as Record<(typeof callNames)[number], Cost>
     for (const call of callNames) calls[call] = await cost(store, ids, call)
@@ -120,7 +130,6 @@ async function measure(name: string): Promise<Measured> {
     store: name,
     version: engine.version,
     date: new Date().toISOString(),
-    loadedPerSecond: round((most / loadingMs) * 1000, 0),
     sizes: grown,
     bytes: engine.bytes === null ? null : { loaded, updated: await bytesEach() },
   }
