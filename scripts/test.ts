@@ -18,7 +18,7 @@ const checks: readonly (readonly [title: string, ...commands: string[]])[] = [
   ['unused code', 'knip --no-progress'],
   ['packages', 'node scripts/packages.ts'],
 ]
-const tests = ['library/test', 'service/test', 'examples', 'bench'].map((folder) => `${folder}/**/*.test.ts`)
+const tests = ['library/test', 'service/test', 'examples', 'bench', 'deploy'].map((folder) => `${folder}/**/*.test.ts`)
 /** They stop and start processes of their own by the dozen, and judge what happens outside of faults: with the machine to themselves. */
 const alone = ['faults/**/*.test.ts']
 

@@ -218,7 +218,7 @@ function untested(path: string, sources: Sources): readonly string[] {
 
 function repository(): Sources {
   const root = join(import.meta.dirname, '../..')
-  const paths = globSync('{library,service,console,examples,bench,faults}/**/*.{ts,tsx,mts}', {
+  const paths = globSync('{library,service,console,examples,bench,faults,deploy}/**/*.{ts,tsx,mts}', {
     cwd: root,
     exclude: (path) => /(^|\/)(node_modules|dist)$/.test(path),
   })

@@ -1,0 +1,74 @@
+-- Asks Holdfast about each request, which HAProxy can't do by itself. HAProxy 2.6 or newer, with Lua; no further files.
+--
+-- `http-request lua.forward-auth` lets a request go on, with the identity in its header, and var(txn.allowed) true; or answers it with what
+-- Holdfast answered. If anything here fails, HAProxy would go on, with txn.allowed unset: the configuration must deny that.
+-- `http-response lua.new-cookies` passes on the cookies that came with it.
+
+-- Where the configuration listens for these questions.
+local address = "abns@holdfast-forward-auth-" .. (os.getenv("PORT") or "8080")
+-- In ms. Holdfast answers within half a second, even when its store does not.
+local timeout = 2000
+
+-- What Holdfast judges by; nothing else is sent. All lines of a name are, so that a second one is seen there.
+local judged_by = { "cookie", "authorization", "origin", "sec-fetch-site", "sec-fetch-mode", "accept" }
+-- What the application gets; missing counts as empty.
+local identity = {
+  "x-holdfast-user", "x-holdfast-session", "x-holdfast-roles", "x-holdfast-acr", "x-holdfast-amr",
+  "x-holdfast-authenticated-at", "txn-token",
+}
+-- What is passed on of a refusal.
+local passed_on = { "content-type", "location", "www-authenticate", "retry-after", "cache-control", "set-cookie" }
+
+-- HAProxy counts lines from 0.
+local function lines(headers, name)
+  local found = {}
+  for i = 0, #(headers[name] or {}) do
+    if headers[name] then found[#found + 1] = headers[name][i] end
+  end
+  return found
+end
+
+local function question(txn)
+  local asked = {
+    ["x-forwarded-method"] = { txn.sf:method() },
+    ["x-forwarded-proto"] = { txn:get_var("txn.proto") },
+    ["x-forwarded-host"] = { txn:get_var("txn.host") },
+    ["x-forwarded-uri"] = { txn.sf:pathq() },
+    ["x-forwarded-for"] = { txn.sf:src() },
+  }
+  local sent = txn.http:req_get_headers()
+  for _, name in ipairs(judged_by) do
+    local values = lines(sent, name)
+    if #values > 0 then asked[name] = values end
+  end
+  return asked
+end
+
+core.register_action("forward-auth", { "http-req" }, function(txn)
+  local answer = core.httpclient():get({
+    url = "http://holdfast/forward-auth",
+    dst = address,
+    headers = question(txn),
+    timeout = timeout,
+  })
+  local headers = answer.headers or {}
+  if answer.status == 200 then
+    for _, name in ipairs(identity) do
+      txn.http:req_set_header(name, lines(headers, name)[1] or "")
+    end
+    txn:set_priv(lines(headers, "set-cookie"))
+    txn:set_var("txn.allowed", true)
+  elseif answer.status and (answer.status == 302 or (answer.status >= 400 and answer.status < 500)) then
+    local reply = txn:reply({ status = answer.status, body = answer.body })
+    for _, name in ipairs(passed_on) do
+      for _, value in ipairs(lines(headers, name)) do reply:add_header(name, value) end
+    end
+    txn:done(reply)
+  end
+end)
+
+core.register_action("new-cookies", { "http-res" }, function(txn)
+  for _, value in ipairs(txn:get_priv() or {}) do
+    txn.http:res_add_header("set-cookie", value)
+  end
+end)

@@ -1,0 +1,266 @@
+// What a site is to do behind each proxy, with the files as they are shipped.
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import type { Server } from '../../scripts/servers/server.ts'
+import { ask, sendRaw, type Answer } from './asked.ts'
+import { host, proxies, startSite, type Site } from './site.ts'
+
+/** HOLDFAST_MAX_STALENESS, unset. */
+const boundMs = 1_000
+
+const navigation = { accept: 'text/html', 'sec-fetch-mode': 'navigate', 'sec-fetch-site': 'none' }
+
+for (const proxy of proxies) {
+  describe(proxy.name, () => {
+    let site: Site
+    let front: Server
+    before(async () => {
+      site = await startSite()
+      front = await site.front(proxy)
+    })
+    after(() => site.stop())
+
+    it('a user signs in, and the application hears who it is and can prove it', async () => {
+      const signedIn = await ask(front, '/sign-in?as=ada', { method: 'POST' })
+      assert.equal(signedIn.status, 200)
+      const cookie = cookiesOf(signedIn)
+        .find((line) => line.startsWith('__Host-session='))!
+        .split(';')[0]!
+      const { status, text } = await ask(front, '/account?x=1', { cookie })
+      assert.equal(status, 200)
+      const heard = heardBy(text)
+      assert.equal(heard.target, '/account?x=1')
+      assert.deepEqual(heard.headers['x-holdfast-user'], ['ada'])
+      assert.deepEqual(heard.headers['x-holdfast-roles'], ['shopper'])
+      assert.equal(heard.headers['x-holdfast-session']![0]!.length, 22)
+      assert.ok(Number(heard.headers['x-holdfast-authenticated-at']![0]) > 0)
+      assert.deepEqual(heard.headers['host'], [host])
+      const assertion = JSON.parse(Buffer.from(heard.headers['txn-token']![0]!.split('.')[1]!, 'base64url').toString())
+      assert.deepEqual([assertion.sub, assertion.aud], ['ada', 'app'])
+    })
+
+    it('who is not signed in gets 401, a browser the way to sign in, and everybody what is public', async () => {
+      const refused = await ask(front, '/account')
+      assert.equal(refused.status, 401)
+      assert.match(String(refused.headers['www-authenticate']), /^Bearer realm="holdfast"$/)
+      const sent = await ask(front, '/account?x=1', { headers: navigation })
+      assert.equal(sent.status, 302)
+      assert.match(sent.headers.location!, /^(http:\/\/[^/]+)?\/sign-in\?return_to=%2Faccount%3Fx%3D1$/)
+      const open = await ask(front, '/public/page')
+      assert.equal(open.status, 200)
+      assert.deepEqual(heardBy(open.text).headers['x-holdfast-user'] ?? [''], [''])
+    })
+
+    it('who lacks the permission gets 403, and who has it gets through', async () => {
+      const [ada, root] = [await site.signIn('ada'), await site.signIn('root')]
+      assert.equal((await ask(front, '/admin/users', ada)).status, 403)
+      assert.equal((await ask(front, '/admin/users', root)).status, 200)
+      assert.equal((await ask(front, '/orders/1', ada)).status, 200)
+      assert.equal((await ask(front, '/orders/1', { ...ada, method: 'DELETE' })).status, 403)
+    })
+
+    it('a request of another site changes nothing', async () => {
+      const { cookie } = await site.signIn('ada')
+      const post = { cookie, method: 'POST' }
+      assert.equal((await ask(front, '/account', { ...post, headers: { 'sec-fetch-site': 'cross-site' } })).status, 403)
+      assert.equal((await ask(front, '/account', { ...post, headers: { origin: 'https://other.test' } })).status, 403)
+      assert.equal(
+        (await ask(front, '/account', { ...post, headers: { 'sec-fetch-site': 'same-origin' } })).status,
+        200,
+      )
+      assert.equal((await ask(front, '/account', { ...post, headers: { origin: `https://${host}` } })).status, 200)
+    })
+
+    it('a session that was ended is refused within the bound, and from then on', async () => {
+      const { id, cookie } = await site.signIn('ada')
+      assert.equal((await ask(front, '/account', { cookie })).status, 200)
+      await site.endSession(id)
+      const ended = performance.now()
+      for (let refused = 0; refused < 5;) {
+        const began = performance.now()
+        const { status } = await ask(front, '/account', { cookie })
+        if (status === 401) refused++
+        else assert.ok(status === 200 && refused === 0 && began < ended + boundMs, `${status} after the bound`)
+      }
+    })
+
+    it('an access token that is gone is renewed on the way, and the browser gets every new cookie', async () => {
+      const { cookie } = await site.signIn('ada', { credential: 'signed' })
+      const onlyRefresh = cookie.split('; ')[1]!
+      const answer = await ask(front, '/account', { cookie: onlyRefresh, headers: navigation })
+      assert.equal(answer.status, 200)
+      assert.deepEqual(heardBy(answer.text).headers['x-holdfast-user'], ['ada'])
+      const fresh = cookiesOf(answer).map((line) => line.split(';')[0]!)
+      const names = fresh.map((pair) => pair.split('=')[0])
+      assert.deepEqual(
+        names.filter((name) => name!.startsWith('__Host')).toSorted((a, b) => (a! < b! ? -1 : 1)),
+        ['__Host-session', '__Host-session-refresh'],
+      )
+      const next = fresh.filter((pair) => pair.startsWith('__Host-session=')).join()
+      assert.equal((await ask(front, '/account', { cookie: next })).status, 200)
+    })
+
+    it('other hosts are not served', async () => {
+      for (const other of ['other.test', '127.0.0.1', `${host}.other.test`])
+        assert.equal((await ask(front, '/public/x', { headers: { host: other } })).status, 421)
+      site.arrivals()
+    })
+
+    it('a WebSocket goes through for who may, and for nobody else', async () => {
+      const { cookie } = await site.signIn('ada')
+      const handshake = (line: string) =>
+        `GET /account HTTP/1.1\r\nHost: ${host}\r\n${line}Connection: Upgrade\r\nUpgrade: websocket\r\n` +
+        'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
+      const back = await sendRaw(front.port, handshake(`Cookie: ${cookie}\r\n`))
+      assert.match(back, /^HTTP\/1\.1 101 /)
+      assert.match(back, /GET \/public\/after/, 'what is sent is echoed')
+      assert.match(await sendRaw(front.port, handshake('')), /^HTTP\/1\.1 401 /)
+      site.arrivals()
+    })
+
+    it('its own cookie keeps a browser at one instance, through signing in, and at the other when that is gone', async () => {
+      const first = await ask(front, '/public/page')
+      const route = routeOf(first)!
+      const instance = heardBy(first.text).instance
+      const { cookie } = await site.signIn('ada')
+      for (let i = 0; i < 6; i++) {
+        const answer = await ask(front, '/account', {
+          cookie: i < 3 ? `${route}; ${cookie}` : `${route}; ${(await site.signIn('ada')).cookie}`,
+        })
+        assert.equal(heardBy(answer.text).instance, instance)
+        assert.equal(routeOf(answer), undefined)
+      }
+      await site.upstreams[instance]!.stop()
+      try {
+        for (let i = 0; i < 6; i++) {
+          const answer = await ask(front, '/account', { cookie: `${route}; ${cookie}` })
+          assert.equal(answer.status, 200)
+          assert.equal(heardBy(answer.text).instance, 1 - instance)
+        }
+      } finally {
+        await site.upstreams[instance]!.start()
+      }
+    })
+
+    it('browsers are spread over the instances', async () => {
+      await untilBoth(front)
+    })
+
+    it('the session keeps a user at one instance, without a cookie, and at the other when that is gone', async () => {
+      const other = await site.front(proxy, 'session')
+      await untilBoth(other)
+      const { cookie } = await site.signIn('ada')
+      const ask1 = async () => ask(other, '/account', { cookie })
+      const { instance } = heardBy((await ask1()).text)
+      for (let i = 0; i < 6; i++) {
+        const answer = await ask1()
+        assert.equal(heardBy(answer.text).instance, instance)
+        assert.equal(routeOf(answer), undefined)
+      }
+      await site.upstreams[instance]!.stop()
+      try {
+        for (let i = 0; i < 6; i++) assert.equal(heardBy((await ask1()).text).instance, 1 - instance)
+      } finally {
+        await site.upstreams[instance]!.start()
+      }
+    })
+
+    it('a GET whose connection breaks is sent again, a POST is not', async () => {
+      const { cookie } = await site.signIn('ada')
+      await untilBoth(front)
+      site.arrivals()
+      site.upstreams[0]!.breakNext()
+      const gets = await Promise.all(Array.from({ length: 12 }, () => ask(front, '/account', { cookie })))
+      assert.deepEqual(
+        gets.map(({ status }) => status),
+        Array(12).fill(200),
+      )
+      assert.equal(site.arrivals().length, 13)
+
+      await untilBoth(front)
+      site.arrivals()
+      site.upstreams[0]!.breakNext()
+      const same = { 'sec-fetch-site': 'same-origin' }
+      const posts = await Promise.all(
+        Array.from({ length: 12 }, () => ask(front, '/account', { method: 'POST', cookie, headers: same })),
+      )
+      assert.equal(posts.filter(({ status }) => status >= 502).length, 1)
+      assert.equal(site.arrivals().length, 12)
+    })
+
+    it('the death of a replica is not noticed, and with none nobody gets in', async () => {
+      const { cookie } = await site.signIn('ada')
+      const all = async () => {
+        const answers = []
+        for (let i = 0; i < 12; i++) answers.push(await ask(front, i % 2 === 0 ? '/account' : '/public/x', { cookie }))
+        return new Set(answers.map(({ status }) => status))
+      }
+      assert.deepEqual(await all(), new Set([200]))
+      await site.replicas[1]!.kill()
+      assert.deepEqual(await all(), new Set([200]))
+      await site.replicas[0]!.kill()
+      site.arrivals()
+      assert.deepEqual(await all(), new Set([503]))
+      assert.deepEqual(site.arrivals(), [])
+      await Promise.all([site.restart(0), site.restart(1)])
+      await untilServed(front, cookie)
+    })
+
+    it('while the store does not answer nobody gets in who has to be looked up, and what is public is served', async () => {
+      const { cookie } = await site.signIn('ada')
+      site.store.pause()
+      try {
+        site.arrivals()
+        const refused = await ask(front, '/account', { cookie })
+        assert.equal(refused.status, 503)
+        assert.ok(Number(refused.headers['retry-after']) >= 1)
+        assert.deepEqual(site.arrivals(), [])
+        assert.equal((await ask(front, '/public/x')).status, 200)
+      } finally {
+        site.store.resume()
+      }
+      await untilServed(front, cookie)
+    })
+  })
+}
+
+/** Everybody who is new goes somewhere; in the end to both. A proxy that has seen one fail leaves it alone for a while. */
+async function untilBoth(front: Server): Promise<void> {
+  const seen = new Set<number>()
+  await until(async () => {
+    seen.add(heardBy((await ask(front, '/public/page')).text).instance)
+    return seen.size === 2
+  })
+}
+
+function untilServed(front: Server, cookie: string): Promise<void> {
+  return until(async () => (await ask(front, '/account', { cookie })).status === 200)
+}
+
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  const giveUpAt = performance.now() + 30_000
+  while (!(await holds())) {
+    assert.ok(performance.now() < giveUpAt, 'waited in vain')
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+interface Heard {
+  readonly instance: number
+  readonly target: string
+  readonly headers: Readonly<Record<string, readonly string[]>>
+}
+
+function heardBy(text: string): Heard {
+  return JSON.parse(text) as Heard
+}
+
+function cookiesOf({ headers }: Answer): readonly string[] {
+  return headers['set-cookie'] ?? []
+}
+
+function routeOf(answer: Answer): string | undefined {
+  return cookiesOf(answer)
+    .find((line) => line.startsWith('holdfast_route='))
+    ?.split(';')[0]
+}
