@@ -54,7 +54,8 @@ interface Results {
 }
 
 pin(process.pid, serverCore)
-const before = (saved('scale') as Results | null) ?? { bytes: [], stores: [] }
+/** A smaller run stands by itself. */
+const before = (most === 1_000_000 ? (saved('scale') as Results | null) : null) ?? { bytes: [], stores: [] }
 const stores = new Map(before.stores.map((measured) => [measured.store, measured]))
 let bytes = before.bytes
 let redisVersion: string | null = null
@@ -72,15 +73,19 @@ if (values.part.includes('calls')) {
 }
 keep()
 const rows = inOrder()
-show(
-  'bytes',
-  table(
-    ['', 'bytes per session'],
-    bytes.map(({ name, bytesPerSession }) => [name, bytesPerSession.toFixed(0)]),
-  ),
-)
-show('calls', callsTable(rows))
-show('engine-bytes', bytesTable(rows))
+if (bytes.length > 0) {
+  show(
+    'bytes',
+    table(
+      ['', 'bytes per session'],
+      bytes.map(({ name, bytesPerSession }) => [name, bytesPerSession.toFixed(0)]),
+    ),
+  )
+}
+if (rows.length > 0) {
+  show('calls', callsTable(rows))
+  show('engine-bytes', bytesTable(rows))
+}
 
 /** After each engine: what took minutes is not lost with the next one. */
 function keep(): void {
