@@ -15,6 +15,7 @@ export type RollingRule =
   | 'acknowledged change lost'
   | 'change made twice'
   | 'request failed'
+  | 'waited for who was gone'
   | 'accepted past the bound'
 
 export interface RollingReport {
@@ -71,6 +72,8 @@ export function checkRolling(history: readonly RollingEntry[], { boundMs, lagMs 
         if (!mayFail(request)) broken('request failed', request, `${what} by ${request.to}: ${request.why}`)
         continue
       }
+      const gone = strikes.some((strike) => strike.excuses === 'under way' && isAway(strike, request))
+      if (gone) broken('waited for who was gone', request, `${what} by ${seen.by}`)
       if (request.ended < endBegan) checkSeen(request, acknowledged)
       if (what === 'add' && item !== null) acknowledged.push(request)
     }
@@ -139,6 +142,10 @@ export function checkRolling(history: readonly RollingEntry[], { boundMs, lagMs 
 function excuses(strike: Strike, request: Used): boolean {
   if (strike.excuses === 'nobody' || !overlap(strike, request)) return false
   return strike.excuses === 'anybody' || request.to === null || request.to === strike.target
+}
+
+function isAway({ target, recoveredAt, ended }: Strike, { began, seen }: Used): boolean {
+  return began > recoveredAt && began < ended && seen!.by === target
 }
 
 function overlap(strike: Strike, { began, ended }: Used): boolean {

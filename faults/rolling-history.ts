@@ -39,7 +39,10 @@ export interface Probed extends Asked {
   readonly accepted: boolean | null
 }
 
-/** Something that was done on purpose. Requests may fail by it from `began` up to `recoveredAt`, if at all. */
+/**
+ * Something that was done on purpose. Requests may fail by it from `began` up to `recoveredAt`, if at all. An instance that was killed
+ * is away from then to `ended`.
+ */
 export interface Strike extends Fault {
   /** `nobody`'s may fail; those `under way` to its target may, and those whose way is not known; or `anybody`'s. */
   readonly excuses: 'nobody' | 'under way' | 'anybody'

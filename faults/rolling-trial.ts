@@ -45,29 +45,32 @@ export async function rollingTrial(o: RollingOptions): Promise<RollingReport> {
   stopWatching()
   return checkRolling(history, { boundMs, lagMs: system.lagMs })
 
-  /** `act` answers when its target was gone, or back. */
-  function strike(name: Step, target: string, excuses: Strike['excuses'], act: () => Promise<void>): Promise<void> {
+  /** `act` answers up to when requests may fail by it. */
+  async function strike(name: Step, target: string, excuses: Strike['excuses'], act: Act): Promise<void> {
     const began = clock()
-    return act().then(() => {
-      const over = clock()
-      record({ kind: 'fault', name, target, loses: false, began, ended: over, recoveredAt: over, excuses })
-      o.say?.(`${name} (${target}): ${(over - began).toFixed(0)} ms`)
-    })
+    const recoveredAt = await act()
+    record({ kind: 'fault', name, target, loses: false, began, ended: clock(), recoveredAt, excuses })
+    o.say?.(`${name} (${target}): ${(recoveredAt - began).toFixed(0)} ms`)
   }
 }
 
+type Act = () => Promise<number>
 type Take = (
   system: System,
   random: Random,
-  strike: (name: Step, target: string, excuses: Strike['excuses'], act: () => Promise<void>) => Promise<void>,
+  strike: (name: Step, target: string, excuses: Strike['excuses'], act: Act) => Promise<void>,
 ) => Promise<void>
 
 const take: Readonly<Record<Step, Take>> = {
   async 'kill an instance'({ replicas, balancer }, random, strike) {
     const replica = oneOf(random, replicas)
-    // What began after it was gone has no reason to fail.
-    await strike('kill an instance', replica.name, 'under way', () => replica.kill())
-    await sleep(awayMs)
+    await strike('kill an instance', replica.name, 'under way', async () => {
+      await replica.kill()
+      // What begins from here on has no reason to fail, nor to wait.
+      const goneAt = clock()
+      await sleep(awayMs)
+      return goneAt
+    })
     await replica.start()
     await balancer.untilUp(replica.name)
   },
@@ -78,6 +81,7 @@ const take: Readonly<Record<Step, Take>> = {
         await replica.end()
         await replica.start()
         await balancer.untilUp(replica.name)
+        return clock()
       })
       await sleep(calmMs)
     }
@@ -88,10 +92,12 @@ const take: Readonly<Record<Step, Take>> = {
     await strike('kill the leader of NATS', server.name, 'anybody', async () => {
       await server.kill()
       await untilAllWork(system)
+      return clock()
     })
     await strike('kill the leader of NATS', server.name, 'anybody', async () => {
       await server.restart()
       await untilAllWork(system)
+      return clock()
     })
   },
 }

@@ -51,6 +51,8 @@ function strike(excuses: Strike['excuses'], o: Partial<Strike> = {}): Strike {
   return { kind: 'fault', name: 'strike', target: 'a', loses: false, excuses, ...times, ...o }
 }
 
+const away = strike('under way', { ended: 2500 })
+
 const cases: readonly (readonly [what: string, history: readonly RollingEntry[], found: RollingRule | null])[] = [
   ['a cart that is kept', [add(0, 'ada:1'), look(2000, 'ada:1')], null],
   ['a cart that lost what was acknowledged', [add(0, 'ada:1'), look(2000)], 'acknowledged change lost'],
@@ -66,6 +68,8 @@ const cases: readonly (readonly [what: string, history: readonly RollingEntry[],
   ['one that was under way to what was killed', [strike('under way'), failed(995)], null],
   ['one that was under way elsewhere', [strike('under way'), failed(995, { to: 'b' })], 'request failed'],
   ['one that began when it was gone', [strike('under way'), failed(1101)], 'request failed'],
+  ['one that was answered elsewhere', [away, used(1200, 'look', { to: 'b', seen: { ...seen, by: 'b' } })], null],
+  ['one that had to wait', [away, look(1200)], 'waited for who was gone'],
   ['one that failed by a restart', [strike('nobody'), failed(995)], 'request failed'],
   ['one that failed while the store had no leader', [strike('anybody'), failed(1050, { to: 'b' })], null],
   ['a session that was accepted within the bound', [used(0, 'end'), probed(900, true)], null],
