@@ -1,6 +1,6 @@
 // `npm run bench:failover`: what the failover of an engine costs, and what it loses, through `createSessions`, on hosts in network
 // namespaces of this machine. Needs root on Linux. Options: --runs 10 --only redis-sentinel,nats --faults kill,cut --write; what
-// is left out keeps its former results.
+// is left out keeps its former results, with --runs 0 all.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -31,6 +31,7 @@ const { values } = parseArgs({
 for (const name of values.only.split(',')) {
   const start = engines[name]
   if (start === undefined) throw new Error(`--only: one of ${Object.keys(engines).join(', ')}, not ${name}`)
+  if (Number(values.runs) === 0) continue
   for (const fault of values.faults.split(',') as Fault[]) await measure(name, start, fault)
 }
 const { results, ...about } = read()

@@ -103,7 +103,7 @@ export async function postgres(): Promise<Engine> {
   }
 
   return {
-    version: version.trim(),
+    version: `PostgreSQL ${/\d+\.\d+/.exec(version)?.[0]}`,
     settings,
     apart: false,
     async connect(setting, space) {

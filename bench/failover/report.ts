@@ -22,6 +22,7 @@ export interface Summary {
   readonly afterPromotion: Spread
   readonly acknowledged: Outcome['acknowledged']
   readonly lost: Outcome['lost']
+  readonly missedAWhile: number
   readonly cameBack: number
   readonly backForGood: number
   readonly lastAcceptMs: number
@@ -65,6 +66,7 @@ function summary(all: readonly Outcome[]): Omit<Summary, 'stallMs'> {
       endings: sum(({ acknowledged }) => acknowledged.endings),
     },
     lost: { sessions: sum(({ lost }) => lost.sessions), updates: sum(({ lost }) => lost.updates) },
+    missedAWhile: sum(({ missedAWhile }) => missedAWhile),
     cameBack: sum(({ cameBack }) => cameBack),
     backForGood: sum(({ backForGood }) => backForGood),
     lastAcceptMs: most(({ lastAcceptMs }) => lastAcceptMs),
@@ -95,10 +97,10 @@ export type Results = Readonly<
 >
 
 export function markdown(results: Results): string {
-  const rows = Object.values(results).flatMap(({ version, faults }) =>
+  const rows = Object.entries(results).flatMap(([name, { version, faults }]) =>
     Object.entries(faults).flatMap(([fault, settings]) =>
       Object.entries(settings).map(([setting, one]) => [
-        `${version.replace(/^postgres \(PostgreSQL\)/, 'PostgreSQL').replace(/ \(.*\)$/, '')}: ${fault}, ${setting}`,
+        `${version}${/-(\w+)/.exec(name)?.[0].replace('-', ' ') ?? ''}: ${fault}, ${setting}`,
         shown(one.promoted),
         shown(one.plain),
         shown(one.writes),

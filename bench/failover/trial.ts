@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createSessions } from 'holdfast'
 import { clock, type Connection, type Engine, type Fault } from './engine.ts'
-import { people, type Call, type People, type Process } from './people.ts'
+import { people, type Call, type Held, type People, type Process } from './people.ts'
 
 /** Of one setting in one failover; instants in ms after the fault. `null`: nothing failed. */
 export interface Outcome {
@@ -15,6 +15,8 @@ export interface Outcome {
   readonly opensMs: number | null
   readonly acknowledged: { readonly sessions: number; readonly updates: number; readonly endings: number }
   readonly lost: { readonly sessions: number; readonly updates: number }
+  /** Sessions that a process that is new did not find when all was whole, but did half a minute later. */
+  readonly missedAWhile: number
   /** Endings that were acknowledged, and accepted later: past the bound of the feed, where there is one. */
   readonly cameBack: number
   /** Of these, those that are still accepted in the end. */
@@ -46,6 +48,8 @@ const limitMs = { kill: 15_000, cut: 15_000, split: 5_000 }
 /** What was asked last is answered by then, or never. */
 const drainMs = 4_000
 const maxStalenessMs = 1_000
+/** What somebody sees who is behind is not lost: nobody is for longer. */
+const staleForMs = 30_000
 const plainEveryMs = 20
 /** Nobody waits longer for the engine's own client than for ours. */
 const plainPatienceMs = 500
@@ -132,36 +136,35 @@ export async function trial(engine: Engine, fault: Fault, settings: readonly str
     const fresh = await engine.connect(setting, space, processCount)
     closing.push(() => fresh.close())
     const later = processOn(fresh)
-    const lost = { sessions: 0, updates: 0 }
-    let wronglyRefused = 0
-    let backForGood = 0
-    let lastAcceptMs = 0
-    const acknowledged = { sessions: load.held.length, updates: 0, endings: 0 }
-    const cameBack = new Set<string>()
-    for (const one of load.held) {
-      acknowledged.updates += one.added.length
-      // Its ending found that it had gone.
-      if (one.missed && one.state === 'ended') lost.sessions++
-      if (one.state === 'live') {
-        const session = await insisting(() => later.open(one.token))
-        if (session.id === null) {
-          lost.sessions++
-          continue
+    const { held } = load
+    const ended = held.filter(({ state }) => state === 'ended')
+    const first = await look(held)
+    const isAsItShould = first.missing.length + first.updates.length + first.back.length === 0
+    if (!isAsItShould) await sleep(staleForMs)
+    const last = isAsItShould ? first : await look(held)
+    const late = ended.filter(({ acceptedAt }) => acceptedAt > 0)
+
+    /** What a process that is new sees of the live sessions, and any process of those that ended. */
+    async function look(some: readonly Held[]) {
+      const missing: Held[] = []
+      const back: Held[] = []
+      const updates: string[] = []
+      for (const one of some) {
+        if (one.state === 'live') {
+          const session = await insisting(() => later.open(one.token))
+          if (session.id === null) missing.push(one)
+          else {
+            const list = (await insisting(() => session.read('list'))) as string[]
+            updates.push(...one.added.filter((what) => !list.includes(what)))
+          }
+        } else if (one.state === 'ended') {
+          const again = [later, ...processes].map((sessions) => insisting(() => sessions.open(one.token)))
+          if ((await Promise.all(again)).some(({ id }) => id !== null)) back.push(one)
         }
-        if (one.missed) wronglyRefused++
-        const list = (await insisting(() => session.read('list'))) as string[]
-        lost.updates += one.added.filter((what) => !list.includes(what)).length
-      } else if (one.state === 'ended') {
-        acknowledged.endings++
-        const again = await Promise.all(
-          [later, ...processes].map((sessions) => insisting(() => sessions.open(one.token))),
-        )
-        const isBack = again.some(({ id }) => id !== null)
-        if (isBack) backForGood++
-        if (isBack || one.acceptedAt > 0) cameBack.add(one.id)
-        if (one.acceptedAt > 0) lastAcceptMs = Math.max(lastAcceptMs, one.acceptedAt - one.endedAt)
       }
+      return { missing, back, updates }
     }
+
     const of = (kind: Call['kind']) => load.calls.filter((call) => call.kind === kind)
     const longest = (kind: Call['kind']) => Math.max(0, ...of(kind).map(({ began, ended }) => ended - began))
     return {
@@ -169,12 +172,21 @@ export async function trial(engine: Engine, fault: Fault, settings: readonly str
       plainMs,
       writesMs: backAt(of('write'), within),
       opensMs: backAt(of('open'), within),
-      acknowledged,
-      lost,
-      cameBack: cameBack.size,
-      backForGood,
-      lastAcceptMs,
-      wronglyRefused,
+      acknowledged: {
+        sessions: held.length,
+        updates: held.reduce((sum, { added }) => sum + added.length, 0),
+        endings: ended.length,
+      },
+      // Of some their ending found that they had gone.
+      lost: {
+        sessions: last.missing.length + ended.filter(({ missed }) => missed).length,
+        updates: last.updates.length,
+      },
+      missedAWhile: first.missing.filter((one) => !last.missing.includes(one)).length,
+      cameBack: new Set([...late, ...first.back, ...last.back]).size,
+      backForGood: last.back.length,
+      lastAcceptMs: Math.max(0, ...late.map(({ acceptedAt, endedAt }) => acceptedAt - endedAt)),
+      wronglyRefused: held.filter((one) => one.missed && one.state === 'live' && !last.missing.includes(one)).length,
       anonymousFailed: of('anonymous').filter(({ outcome }) => outcome !== 'done').length,
       longestMs: { open: longest('open'), write: longest('write'), anonymous: longest('anonymous') },
       hung,
