@@ -11,6 +11,7 @@ const commands: Record<string, () => Promise<Command>> = {
   sessions: async () => (await import('./cli/sessions.ts')).sessions,
   keys: async () => (await import('./cli/keys.ts')).keys,
   move: async () => (await import('./cli/move.ts')).move,
+  import: async () => (await import('./cli/import.ts')).importCommand,
   migrate: async () => (await import('./cli/migrate.ts')).migrate,
   doctor: async () => (await import('./cli/doctor.ts')).doctor,
   version: async () => (await import('./cli/version.ts')).versionCommand,

@@ -184,16 +184,17 @@ export default session
 
 function check(o: ExpressSessionOptions): void {
   const { store, cookie, lifetime = defaultLifetime, unset } = o ?? {}
-  const others = store as { put?: unknown; set?: unknown } | undefined
-  if (typeof others?.set === 'function' && typeof others.put !== 'function') {
+  if (typeof store?.put !== 'function') {
     throw new ConfigError(
-      'store: this is one for express-session, which overwrites what others changed; give a Holdfast store, such as redisStore(client), and bring its sessions over by `holdfast import`',
+      typeof (store as { set?: unknown } | undefined)?.set === 'function'
+        ? 'store: this is one of express-session, which overwrites what others changed; give a Holdfast store, such as redisStore(client), and `holdfast import` brings its sessions over'
+        : 'store: required, such as redisStore(client)',
     )
   }
-  if (o?.genid !== undefined) throw new ConfigError('genid: ids are made here, of 128 random bits; leave it out')
+  if (o.genid !== undefined) throw new ConfigError('genid: ids are made here, of 128 random bits; leave it out')
   if (unset !== undefined && unset !== 'destroy' && unset !== 'keep')
     throw new ConfigError("unset: expected 'destroy' or 'keep'")
-  if (Array.isArray(o?.secret) && o.secret.length === 0) throw new ConfigError('secret: expected at least one')
+  if (Array.isArray(o.secret) && o.secret.length === 0) throw new ConfigError('secret: expected at least one')
   if (cookie === undefined || typeof cookie === 'function') return
   if (cookie.httpOnly === false)
     throw new ConfigError('cookie.httpOnly: scripts that see the cookie can give the session away; leave it out')

@@ -25,6 +25,8 @@ import {
 } from './express/section.ts'
 import { RequestSession, storedCookie, type Done, type Keeping } from './express/session.ts'
 
+export { passportUser, userIdOf } from './express/section.ts'
+
 export interface ExpressStoreOptions {
   /** That of the processes that cache sessions of this store, which must hear of endings. */
   readonly feed?: Pick<Feed, 'publish'> | undefined
@@ -48,8 +50,9 @@ export function asExpressStore(store: Store, o: ExpressStoreOptions = {}): Expre
 }
 
 /**
- * What a session of express-session is in a Holdfast store. `kept` is its JSON; it expires at `expiresAt`, in ms since the epoch.
- * Its id is the same for the same `sid`, so `put(record, null)` brings it over once.
+ * What a session of express-session is in a Holdfast store. `kept` is its JSON; it expires at `expiresAt`, in ms since the epoch, whatever the
+ * cookie in there says: stores that are only touched keep an old one. Its id is the same for the same `sid`, so `put(record, null)` brings it
+ * over once. `DataError` when it is larger than 65,536 bytes.
  */
 export async function expressRecord(
   sid: string,
@@ -61,13 +64,19 @@ export async function expressRecord(
     userId,
     credential: credentialOf(sid),
     identity: '{}',
-    data: await parts.compose({ [section]: kept }),
+    data: await parts.compose({ [section]: expiring(kept, expiresAt) }),
     createdAt: now,
     seenAt: now,
     expiresAt,
     epoch: 1,
     version: 1,
   }
+}
+
+function expiring(kept: Kept, expiresAt: number): Kept {
+  const cookie = kept['cookie'] as { expires?: unknown } | undefined
+  if (typeof cookie?.expires !== 'string') return kept
+  return { ...kept, cookie: { ...cookie, expires: new Date(expiresAt).toISOString() } }
 }
 
 const parts = sections(undefined, 65_536)

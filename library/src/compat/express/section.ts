@@ -64,9 +64,12 @@ function lasting(cookie: unknown): string {
 /** Whose session Passport says it is: the user's id, or the `id` of what stands for the user. */
 export function passportUser(session: object): string | null {
   const { user } = (session as { passport?: { user?: unknown } | null }).passport ?? {}
-  return idOf(user) ?? idOf((user as { id?: unknown } | null | undefined)?.id)
+  return userIdOf(user) ?? userIdOf((user as { id?: unknown } | null | undefined)?.id)
 }
 
-function idOf(value: unknown): string | null {
-  return (typeof value === 'string' && value !== '') || typeof value === 'number' ? String(value) : null
+/** A string or a number as the id of a user; `null` for what can't be one, such as a whole token. */
+export function userIdOf(value: unknown): string | null {
+  if (typeof value !== 'string' && typeof value !== 'number') return null
+  const id = String(value)
+  return /^\P{Cc}{1,256}$/u.test(id) && id.isWellFormed() ? id : null
 }
