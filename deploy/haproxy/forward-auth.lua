@@ -6,7 +6,7 @@
 
 -- Where the configuration listens for these questions.
 local address = "abns@holdfast-forward-auth-" .. (os.getenv("PORT") or "8080")
--- In ms. Holdfast answers within half a second, even when its store does not.
+-- In ms. Long enough for two replicas, one after the other.
 local timeout = 2000
 
 -- What Holdfast judges by; nothing else is sent. All lines of a name are, so that a second one is seen there.
@@ -55,6 +55,11 @@ core.register_action("forward-auth", { "http-req" }, function(txn)
   if answer.status == 200 then
     for _, name in ipairs(identity) do
       txn.http:req_set_header(name, lines(headers, name)[1] or "")
+    end
+    -- Where there is no room for a line it is left out, and nothing says so.
+    local going_on = txn.http:req_get_headers()
+    for _, name in ipairs(identity) do
+      if lines(going_on, name)[1] ~= (lines(headers, name)[1] or "") then return end
     end
     txn:set_priv(lines(headers, "set-cookie"))
     txn:set_var("txn.allowed", true)

@@ -104,6 +104,10 @@ const cookies: readonly string[] = [
 
 /** Ways to say /admin, for one who may not go there. */
 const paths: readonly string[] = [
+  '/.holdfast',
+  '/forward-auth',
+  '/forward-auth/public/x',
+  '/@not_signed_in',
   '/admin',
   '/admin/',
   '/admin/users',

@@ -100,6 +100,20 @@ for (const proxy of proxies) {
       assert.equal((await ask(front, '/account', { cookie: next })).status, 200)
     })
 
+    it('a session that takes several cookies is as good as a small one', async () => {
+      const claims = { about: 'x'.repeat(4_000) }
+      const { cookie } = await site.signIn('ada', { credential: 'signed', claims })
+      const onlyRefresh = cookie.split('; ')[1]!
+      const answer = await ask(front, '/public/page', { cookie: onlyRefresh, headers: navigation })
+      assert.equal(answer.status, 200)
+      const fresh = cookiesOf(answer).map((line) => line.split(';')[0]!)
+      const parts = fresh.filter((pair) => /^__Host-session(~\d)?=/.test(pair))
+      assert.ok(parts.length > 1, 'it fits into one')
+      const { status, text } = await ask(front, '/public/page', { cookie: parts.join('; ') })
+      assert.equal(status, 200)
+      assert.deepEqual(heardBy(text).headers['x-holdfast-user'], ['ada'])
+    })
+
     it('other hosts are not served', async () => {
       for (const other of ['other.test', '127.0.0.1', `${host}.other.test`])
         assert.equal((await ask(front, '/public/x', { headers: { host: other } })).status, 421)
@@ -191,11 +205,13 @@ for (const proxy of proxies) {
     it('the death of a replica is not noticed, and with none nobody gets in', async () => {
       const { cookie } = await site.signIn('ada')
       const all = async () => {
-        const answers = []
-        for (let i = 0; i < 12; i++) answers.push(await ask(front, i % 2 === 0 ? '/account' : '/public/x', { cookie }))
+        const paths = Array.from({ length: 12 }, (_, i) => (i % 2 === 0 ? '/account' : '/public/x'))
+        const answers = await Promise.all(paths.map((path) => ask(front, path, { cookie })))
         return new Set(answers.map(({ status }) => status))
       }
       assert.deepEqual(await all(), new Set([200]))
+      site.replicas[1]!.pause()
+      assert.deepEqual(await all(), new Set([200]), 'while one stands still')
       await site.replicas[1]!.kill()
       assert.deepEqual(await all(), new Set([200]))
       await site.replicas[0]!.kill()
