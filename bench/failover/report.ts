@@ -101,6 +101,7 @@ export function markdown(results: Results): string {
     Object.entries(faults).flatMap(([fault, settings]) =>
       Object.entries(settings).map(([setting, one]) => [
         `${version}${/-(\w+)/.exec(name)?.[0].replace('-', ' ') ?? ''}: ${fault}, ${setting}`,
+        String(one.runs),
         shown(one.promoted),
         shown(one.plain),
         shown(one.writes),
@@ -115,6 +116,7 @@ export function markdown(results: Results): string {
   return table(
     [
       's: median / worst',
+      'runs',
       'new primary',
       "the engine's client writes",
       'Holdfast writes',
