@@ -19,7 +19,7 @@ export function sessionMiddleware<Data>(sessions: Sessions<Data>): Middleware {
     // Express puts the client's address, as its own proxy settings see it, into `ip`.
     const addressOf = () => (request as { ip?: string }).ip
     sessions.open(new NodeExchange(request, response, addressOf)).then((session) => {
-      Object.assign(request, { session })
+      ;(request as { session?: unknown }).session = session
       next()
     }, next)
   }

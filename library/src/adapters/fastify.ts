@@ -16,9 +16,12 @@ import type { Sessions } from '../sessions.ts'
 export function sessionPlugin<Data>(sessions: Sessions<Data>): (app: FastifyInstance) => Promise<void> {
   const plugin = async (app: FastifyInstance) => {
     app.decorateRequest('session')
-    app.addHook('onRequest', async (request, reply) => {
-      const session = await sessions.open(new NodeExchange(request.raw, headersOf(reply), () => request.ip))
-      request.setDecorator('session', session)
+    app.addHook('onRequest', (request, reply, done) => {
+      const exchange = new NodeExchange(request.raw, new ReplyHeaders(reply), () => request.ip)
+      sessions.open(exchange).then((session) => {
+        request.setDecorator('session', session)
+        done()
+      }, done)
     })
   }
   // As fastify-plugin does: for the application that registers it, not for an inner one of its own.
@@ -34,16 +37,21 @@ export function requires(what: string | Requirement): (request: FastifyRequest) 
 }
 
 /** Fastify sends the headers of the reply in place of those of the response beneath it. */
-function headersOf(reply: FastifyReply): AnswerHeaders {
-  return {
-    get headersSent() {
-      return reply.sent
-    },
-    getHeader: (name) => reply.getHeader(name),
-    setHeader(name, value) {
-      // It adds cookies to those that are there.
-      reply.removeHeader(name).header(name, value)
-      return reply.raw
-    },
+class ReplyHeaders implements AnswerHeaders {
+  readonly #reply: FastifyReply
+
+  constructor(reply: FastifyReply) {
+    this.#reply = reply
+  }
+  get headersSent(): boolean {
+    return this.#reply.sent
+  }
+  getHeader(name: string): ReturnType<FastifyReply['getHeader']> {
+    return this.#reply.getHeader(name)
+  }
+  setHeader(name: string, value: string | readonly string[]): void {
+    // It adds cookies to those that are there.
+    if (name === 'set-cookie') this.#reply.removeHeader(name)
+    this.#reply.header(name, value)
   }
 }

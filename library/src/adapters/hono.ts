@@ -32,11 +32,11 @@ export function sessionMiddleware<Data>(
       if (!(error instanceof SessionError)) throw error
       failure = error
     }
-    const { status, headers, body } = problem(failure)
-    const response = failure instanceof SessionError ? new Response(body, { status, headers }) : c.res
+    const response = exchange.complete(failure instanceof SessionError ? explained(failure) : c.res)
+    if (response === c.res) return
     // Hono would merge the headers of the one before into it.
     c.res = undefined
-    c.res = exchange.complete(response)
+    c.res = response
   }
 }
 
@@ -49,4 +49,9 @@ export function requires(what: string | Requirement): MiddlewareHandler<{ Variab
     guard(c.var.session, what)
     await next()
   }
+}
+
+function explained(error: SessionError): Response {
+  const { status, headers, body } = problem(error)
+  return new Response(body, { status, headers })
 }

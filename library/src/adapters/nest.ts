@@ -17,7 +17,7 @@ export function sessionMiddleware<Data>(
 ): (request: IncomingMessage, response: ServerResponse, next: (error?: unknown) => void) => void {
   return (request, response, next) => {
     const exchange = new NodeExchange(request, response, () => (request as { ip?: string }).ip)
-    sessions.open(exchange).then((session) => next(void Object.assign(request, { session })), next)
+    sessions.open(exchange).then((session) => next(void ((request as { session?: unknown }).session = session)), next)
   }
 }
 

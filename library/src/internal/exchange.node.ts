@@ -1,9 +1,12 @@
 // A request and response of node:http as an exchange; frameworks on node:http share it.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Exchange } from '../transport/transport.ts'
+import { withVary } from './vary.ts'
 
 /** Where a framework keeps the headers of its answer: in the response itself, or in something of its own. */
-export type AnswerHeaders = Pick<ServerResponse, 'headersSent' | 'getHeader' | 'setHeader'>
+export interface AnswerHeaders extends Pick<ServerResponse, 'headersSent' | 'getHeader'> {
+  setHeader(name: string, value: string | readonly string[]): unknown
+}
 
 export class NodeExchange implements Exchange {
   readonly #request: IncomingMessage
@@ -54,12 +57,6 @@ export class NodeExchange implements Exchange {
     if (response.headersSent) return
     response.setHeader('cache-control', 'no-store')
     const vary = response.getHeader('vary')
-    if (vary === undefined) response.setHeader('vary', header)
-    else response.setHeader('vary', withVary(String(vary), header))
+    response.setHeader('vary', withVary(vary === undefined ? null : String(vary), header))
   }
-}
-
-function withVary(vary: string, header: string): string {
-  const named = vary.split(',').map((name) => name.trim().toLowerCase())
-  return named.includes(header) || named.includes('*') ? vary : `${vary}, ${header}`
 }

@@ -42,6 +42,32 @@ test('an error that is none of ours is thrown on as it is', async () => {
   await assert.rejects(handler(new Request(url)), (error) => error === mine)
 })
 
+test('an answer that the application keeps for everybody gets nobody’s cookie', async () => {
+  const done = new Response(null, { status: 204, headers: { vary: 'Accept' } })
+  const handler = withSession(sessions, async (request, session) => {
+    if (request.method === 'POST') await session.signIn('ada')
+    return done
+  })
+  const signedIn = await handler(new Request(url, { method: 'POST', headers: { 'sec-fetch-site': 'same-origin' } }))
+  const [cookie] = signedIn.headers.getSetCookie()
+  assert.match(cookie ?? '', /^__Host-session=/)
+  for (const headers of [{ cookie: cookie!.split(';')[0]! }, { cookie: cookie!.split(';')[0]! }, {}]) {
+    const answer = await handler(new Request(url, { headers: headers as Record<string, string> }))
+    assert.deepEqual(answer.headers.getSetCookie(), [])
+    assert.equal(answer.headers.get('vary'), 'Accept, cookie')
+  }
+})
+
+test('an answer whose headers can not be changed, such as that of a fetch, is copied', async () => {
+  const { token } = await sessions.start('ada')
+  const request = new Request(url, { headers: { cookie: `__Host-session=${token}` } })
+  const redirect = await withSession(sessions, () => Response.redirect('https://shop.example/cart', 303))(request)
+  assert.equal(redirect.status, 303)
+  assert.equal(redirect.headers.get('location'), 'https://shop.example/cart')
+  assert.equal(redirect.headers.get('cache-control'), 'no-store')
+  assert.equal(redirect.headers.get('vary'), 'cookie')
+})
+
 test('an answer without a session is the very one of the application', async () => {
   const response = new Response('hello')
   assert.equal(await withSession(sessions, () => response)(new Request(url)), response)

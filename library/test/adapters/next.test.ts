@@ -1,7 +1,8 @@
 // Route handlers of Next.js, built and served by Next.js itself as in production, and what its other parts can read of a session.
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { createServer } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createRequire } from 'node:module'
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -11,7 +12,6 @@ import { createSessions, type Sessions } from 'holdfast'
 import { withSession } from 'holdfast/adapters/fetch'
 import { memoryStore } from 'holdfast/stores/memory'
 import { testAdapter, type ServeAdapter } from 'holdfast/testing'
-import next from 'next'
 import { listening, toResponse } from './servers.ts'
 
 interface RouteContext {
@@ -50,9 +50,14 @@ const files = {
 
 const dir = mkdtempSync(join(tmpdir(), 'holdfast-next-'))
 after(() => rmSync(dir, { recursive: true }))
-// Its types are those of a module that is not one.
-const makeNext = next as unknown as typeof next.default
-let handle: ReturnType<ReturnType<typeof makeNext>['getRequestHandler']>
+/** Of what the types of `next` say; they also say that every `process.env` has a `NODE_ENV`. */
+type Next = (o: { dev: false; dir: string; quiet: true }) => {
+  prepare(): Promise<void>
+  getRequestHandler(): (request: IncomingMessage, response: ServerResponse) => Promise<void>
+  close(): Promise<void>
+}
+const next = createRequire(import.meta.url)('next') as Next
+let handle: ReturnType<ReturnType<Next>['getRequestHandler']>
 
 before(async () => {
   for (const [path, source] of Object.entries(files)) {
@@ -64,7 +69,7 @@ before(async () => {
   Object.assign(process.env, { NODE_ENV: 'production', NEXT_TELEMETRY_DISABLED: '1' })
   const build = [join(modules, 'next/dist/bin/next'), 'build', '--webpack', '--experimental-build-mode', 'compile']
   await promisify(execFile)(process.execPath, build, { cwd: dir })
-  const app = makeNext({ dev: false, dir, quiet: true })
+  const app = next({ dev: false, dir, quiet: true })
   await app.prepare()
   handle = app.getRequestHandler()
   after(() => app.close())
