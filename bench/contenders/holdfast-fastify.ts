@@ -1,21 +1,17 @@
-// Holdfast in a hook of Fastify 5, in all variants.
-import fastify, { type FastifyRequest } from 'fastify'
+// Holdfast in Fastify 5, in all variants.
+import fastify from 'fastify'
 import type { SessionOf } from 'holdfast'
-import { sessionOpener } from 'holdfast/adapters/node'
+import { sessionPlugin } from 'holdfast/adapters/fastify'
 import { contend, userIn } from '../harness/contender.ts'
 import { answerOf, begin, sessions } from '../harness/holdfast.ts'
 
-type WithSession = FastifyRequest & { held: SessionOf<typeof sessions> }
+type Held = SessionOf<typeof sessions>
 
-const open = sessionOpener(sessions)
 const app = fastify()
-app.decorateRequest('held', null)
-app.addHook('onRequest', async (request, reply) => {
-  Object.assign(request, { held: await open(request.raw, reply.raw) })
-})
-app.get('/', async (request) => answerOf((request as WithSession).held))
+await app.register(sessionPlugin(sessions))
+app.get('/', async (request) => answerOf(request.getDecorator<Held>('session')))
 app.post('/', async (request, reply) => {
-  await begin((request as WithSession).held, userIn(request.headers), reply.raw)
+  await begin(request.getDecorator<Held>('session'), userIn(request.headers), reply.raw)
   return reply.send()
 })
 await app.ready()

@@ -10,7 +10,7 @@ import { connections as usualConnections, load, type Request } from './wrk.ts'
 
 export interface Contender {
   readonly name: string
-  readonly framework: 'express' | 'fastify' | 'http'
+  readonly framework: 'express' | 'fastify' | 'fetch' | 'hono' | 'http' | 'koa' | 'nest'
   readonly kind: 'bare' | 'floor' | 'holdfast' | 'peer'
   /** The credential comes as a bearer token, of another size than a cookie: compared with a bare one that is sent the same. */
   readonly bearer?: true

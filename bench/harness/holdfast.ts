@@ -23,12 +23,12 @@ async function parts() {
   return { feed, credentials: sealedCredentials({ keys: 'a secret of the bench, and of nothing else' }) }
 }
 
-/** Signs person `n` in, and hands out what the transport does not. */
-export async function begin(session: SessionOf<typeof sessions>, n: number, response: ServerResponse): Promise<void> {
+/** Signs person `n` in, and hands out what the transport does not, into `response`. */
+export async function begin(session: SessionOf<typeof sessions>, n: number, response?: ServerResponse): Promise<void> {
   const { userId, roles, amr, data } = contentOf(n)
   const { token } = await session.signIn(userId, { roles, amr })
   if (data !== undefined) await session.update('profile', () => data)
-  if (variant === 'signed') response.setHeader('x-bearer', token)
+  if (variant === 'signed') response!.setHeader('x-bearer', token)
 }
 
 /** At once where it is identity that is asked for. */
