@@ -56,8 +56,8 @@ export function checkRolling(history: readonly RollingEntry[], { boundMs, lagMs 
     counts.users++
     checkUser(requests)
     checkEnding(requests, probesOf.get(user) ?? [])
-    const instances = new Set(requests.map(({ seen }) => seen?.by ?? null).filter((by) => by !== null))
-    if (instances.size > 1) counts.moved++
+    const isElsewhere = ({ to, seen }: Used) => to !== null && seen !== null && seen.by !== to
+    if (requests.some(isElsewhere)) counts.moved++
   }
   const reports = [...Map.groupBy(strikes, ({ name }) => name)].map(([name, all]) => reportOf(name, all))
   return { violations, voids: voids(), strikes: reports, counts }
@@ -124,8 +124,8 @@ export function checkRolling(history: readonly RollingEntry[], { boundMs, lagMs 
   }
 
   function struckBy({ target, began }: Strike): number {
-    const before = used.filter(({ ended, seen }) => seen !== null && ended > began - justBeforeMs && ended <= began)
-    const there = before.filter(({ seen }) => seen!.by === null || seen!.by === target)
+    const before = used.filter(({ ended, what }) => what !== 'aside' && ended > began - justBeforeMs && ended <= began)
+    const there = before.filter(({ seen }) => seen !== null && (seen.by === null || seen.by === target))
     return new Set(there.map(({ user }) => user)).size
   }
 

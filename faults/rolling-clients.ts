@@ -7,7 +7,9 @@ export interface Device {
   add(item: string): Promise<Seen>
   look(): Promise<Seen>
   endEverywhere(): Promise<Seen>
-  /** Asked past the balancer. */
+  /** At one instance, past the balancer, as for another service that shares the session. */
+  lookAt(instanceUrl: string): Promise<Seen>
+  /** The same, without a look at any data. */
   acceptedBy(instanceUrl: string): Promise<boolean>
 }
 
@@ -68,7 +70,8 @@ export function browsers(balancerUrl: string): Frontend {
         add: (item) => through('POST', '/cart', { item }),
         look: () => through('GET', '/cart'),
         endEverywhere: () => through('POST', '/sign-out-everywhere'),
-        acceptedBy: async (url) => (await ask(url, 'GET', '/cart')).userId !== null,
+        lookAt: (url) => ask(url, 'GET', '/cart'),
+        acceptedBy: async (url) => (await ask(url, 'GET', '/me')).userId !== null,
       }
       return { device, seen }
     },
@@ -103,20 +106,22 @@ export function callers(balancerUrl: string, adminSecret: string): Frontend {
         return answer.active ? answer.session.userId : null
       }
 
-      async function read(): Promise<{ cart: string[]; etag: string } | null> {
-        const { status, headers, json } = await api(balancerUrl, 'GET', cartPath)
+      async function read(base: string): Promise<{ cart: string[]; etag: string } | null> {
+        const { status, headers, json } = await api(base, 'GET', cartPath)
         return status === 200 ? { cart: json as string[], etag: headers.get('etag')! } : null
+      }
+
+      async function look(base: string): Promise<Seen> {
+        const as = await verified(base)
+        const found = as === null ? null : await read(base)
+        return found === null ? nobody : { userId: as, cart: found.cart, by: null }
       }
 
       const device: Device = {
         to: null,
-        async look() {
-          const as = await verified(balancerUrl)
-          const found = as === null ? null : await read()
-          return found === null ? nobody : { userId: as, cart: found.cart, by: null }
-        },
+        look: () => look(balancerUrl),
         async add(item) {
-          const before = await read()
+          const before = await read(balancerUrl)
           if (before === null) return nobody
           const cart = [...before.cart, item]
           const { status } = await api(balancerUrl, 'PUT', cartPath, cart, { 'if-match': before.etag })
@@ -127,6 +132,7 @@ export function callers(balancerUrl: string, adminSecret: string): Frontend {
           await api(balancerUrl, 'DELETE', `/v1/users/${userId}/sessions`)
           return { userId, cart: null, by: null }
         },
+        lookAt: look,
         acceptedBy: async (url) => (await verified(url)) !== null,
       }
       return { device, seen: { userId, cart: [], by: null } }

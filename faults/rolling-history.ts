@@ -12,7 +12,8 @@ interface Asked {
 
 export interface Used extends Asked {
   readonly kind: 'used'
-  readonly what: 'sign in' | 'add' | 'look' | 'end'
+  /** `aside`: a look at an instance that the balancer did not choose. */
+  readonly what: 'sign in' | 'add' | 'look' | 'aside' | 'end'
   /** What is added to the cart; `null` for all else. */
   readonly item: string | null
   /** The instance that the balancer had it go to, as far as the user's cookies tell. */

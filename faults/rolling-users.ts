@@ -1,7 +1,7 @@
 // Users who sign in, fill their carts, and in the end sign out everywhere, all the time; everything is written down.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { clock } from './history.ts'
-import { randomOf, type Random } from './random.ts'
+import { oneOf, randomOf, type Random } from './random.ts'
 import type { Device, Frontend } from './rolling-clients.ts'
 import type { RollingEntry, Seen, Used } from './rolling-history.ts'
 
@@ -53,6 +53,15 @@ async function live(o: UsersOptions, user: string, random: Random, stopping: () 
     }
   }
 
+  /** At any instance. One that is away is no business of the balancer's, nor of this user's. */
+  async function lookAside(): Promise<void> {
+    const { name, url } = oneOf(random, o.instances)
+    const began = clock()
+    const seen = await device!.lookAt(url).catch(() => null)
+    if (seen !== null)
+      o.record({ kind: 'used', user, what: 'aside', item: null, to: name, began, ended: clock(), seen })
+  }
+
   await use('sign in', null, async () => {
     const begun = await o.frontend.signIn(user)
     device = begun.device
@@ -62,7 +71,9 @@ async function live(o: UsersOptions, user: string, random: Random, stopping: () 
   const mine = device as Device
   let requests = requestsAtLeast + Math.floor(random() * (requestsAtMost - requestsAtLeast))
   for (let i = 1; !stopping() && requests > 0; i++, requests--) {
-    if (random() < 0.4) {
+    const chance = random()
+    if (chance < 0.1) await lookAside()
+    else if (chance < 0.45) {
       const item = `${user}:${i}`
       await use('add', item, () => mine.add(item))
     } else await use('look', null, () => mine.look())
