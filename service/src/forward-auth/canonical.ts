@@ -41,7 +41,7 @@ export function canonicalPath(target: string): CanonicalPath | null {
 }
 
 /** Nothing encoded, no segment that is empty or begins with a dot. */
-const simple = /^(?:\/[\w!$&'()*+,=:@~-][\w!$&'()*+,=:@~.-]*)*\/?$/
+const simple = /^(?:\/|(?:\/[\w!$&'()*+,=:@~-][\w!$&'()*+,=:@~.-]*)+\/?)$/
 /** In such a path, what a lenient server may see otherwise. */
 const unusual = /[A-Z]|\.(?:\/|$)/
 /** RFC 3986, section 3.3, but for `;`. */

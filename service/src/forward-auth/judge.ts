@@ -67,7 +67,8 @@ export function judge({ sessions, find, identityOf, signIn }: JudgeOptions): Jud
         session.require(rule.require)
       }
       if (session.id === null || session.via !== null) return { outcome: 'public', identity: nobody }
-      return { outcome: 'allowed', identity: await identityOf(session, rule.audience) }
+      const identity = identityOf(session, rule.audience)
+      return { outcome: 'allowed', identity: identity instanceof Promise ? await identity : identity }
     } catch (error) {
       if (error instanceof SessionGoneError) return unauthenticated(session!, rule, original)
       return { ...refusal(error, rule, original), rule, session }

@@ -71,15 +71,17 @@ export function originalOf({ method: asked = '', url = '', rawHeaders }: Incomin
   const headers = new Map<string, string>()
   const overridden: [name: string, value: string][] = []
   for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = rawHeaders[i]!.toLowerCase()
+    const field = fieldOf(rawHeaders[i]!)
+    if (field === null) continue
+    const { name, role } = field
     const value = rawHeaders[i + 1]!
-    if (read.has(name)) {
+    if (role === 'misspelt') return unclear('a header that only a proxy may send is spelt with _')
+    if (role === 'override') overridden.push([name, value])
+    else {
       const before = headers.get(name)
       if (before !== undefined && name !== 'cookie') return unclear(`there is more than one ${name} header`)
       headers.set(name, before === undefined ? value : `${before}; ${value}`)
-    } else if (name.includes('_')) {
-      if (ours.test(name.replaceAll('_', '-'))) return unclear('a header that only a proxy may send is spelt with _')
-    } else if (overrides.test(name)) overridden.push([name, value])
+    }
   }
   const described = asked !== '' && url.startsWith(`${prefix}/`) ? fromPath(asked, url, headers) : fromHeaders(headers)
   if ('fault' in described) return described
@@ -90,12 +92,41 @@ export function originalOf({ method: asked = '', url = '', rawHeaders }: Incomin
   const path = canonicalPath(target)
   if (path === null) return unclear('the path could be read in more than one way')
   for (const [name, value] of overridden) {
-    const same = name.includes('method') ? value === method : value.replace(/^https?:\/\//, '') === authority + target
-    if (!same && value !== target) return unclear(`${name} says something else than the request`)
+    const same = name.includes('method')
+      ? [method]
+      : [target, `http://${authority}${target}`, `https://${authority}${target}`]
+    if (!same.includes(value)) return unclear(`${name} says something else than the request`)
   }
   // To compare `Origin` with.
   headers.set('host', authority)
   return new Original(method, host, path, target, headers)
+}
+
+interface Field {
+  /** In lower case. */
+  readonly name: string
+  readonly role: 'read' | 'override' | 'misspelt'
+}
+
+/** By how the name is spelt: browsers and proxies do it in few ways. `null`: it does not matter here. */
+const fields = new Map<string, Field | null>()
+const fieldsAtMost = 1_000
+
+function fieldOf(spelt: string): Field | null {
+  const before = fields.get(spelt)
+  if (before !== undefined) return before
+  const name = spelt.toLowerCase()
+  const isMisspelt = name.includes('_') && ours.test(name.replaceAll('_', '-'))
+  const role: Field['role'] | null = read.has(name)
+    ? 'read'
+    : overrides.test(name)
+      ? 'override'
+      : isMisspelt
+        ? 'misspelt'
+        : null
+  const field: Field | null = role === null ? null : { name, role }
+  if (fields.size < fieldsAtMost) fields.set(spelt, field)
+  return field
 }
 
 interface Described {

@@ -1,7 +1,7 @@
 // `/forward-auth`: proxies ask here whether a request may pass. It is answered before the framework, which would cost more than the answer.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { identities, nobody } from '../forward-auth/identity.ts'
-import { judge, type No, type Yes } from '../forward-auth/judge.ts'
+import { judge, type No } from '../forward-auth/judge.ts'
 import { Original, originalOf, prefix, type Unclear } from '../forward-auth/original.ts'
 import { ruleFinder } from '../forward-auth/rules.ts'
 import type { RulesFile } from '../forward-auth/rules-file.ts'
@@ -40,33 +40,29 @@ export function addForwardAuth({ server }: App, service: Service): void {
   const others = server.listeners('request') as ((request: IncomingMessage, response: ServerResponse) => void)[]
   server.removeAllListeners('request')
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
-    const { url = '' } = request
-    if (url.startsWith(prefix) && /^(?:[/?]|$)/.test(url.slice(prefix.length, prefix.length + 1)))
-      answer(request, response)
+    if (isQuestion(request.url!)) void answer(request, response)
     else for (const other of others) other.call(server, request, response)
   })
 
-  function answer(request: IncomingMessage, response: ServerResponse): void {
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (!isTrusted(request.socket) || rules === null) return refuse(response, notSetUp(request), false)
     const original = originalOf(request)
     if (!(original instanceof Original)) return refuse(response, unjudged(original), false)
     if (waiting >= waitingAtMost) return refuse(response, overloaded(), false)
     waiting++
-    decide(original)
-      .finally(() => waiting--)
-      .then((verdict) => tell(verdict, request, response, original))
-      .catch((err: unknown) => {
-        logger.error({ err }, 'forward-auth failed')
-        response.destroy()
-      })
-  }
-
-  function tell(verdict: Yes | No, { url }: IncomingMessage, response: ServerResponse, { cookies }: Original): void {
-    const cookieLines = cookies.length === 0 ? cookies : cookieHeaders(cookies)
-    if (!('identity' in verdict)) return refuse(response, verdict, url === only401, cookieLines)
-    metrics.decided(verdict.outcome)
-    const close = state.stopping ? ['Connection', 'close'] : []
-    response.writeHead(200, [...yes, ...verdict.identity, ...cookieLines, ...close]).end()
+    try {
+      const verdict = await decide(original)
+      const cookies = cookieHeaders(original.cookies)
+      if ('identity' in verdict) {
+        metrics.decided(verdict.outcome)
+        response.writeHead(200, [...yes, ...verdict.identity, ...cookies, ...closing()]).end()
+      } else refuse(response, verdict, request.url === only401, cookies)
+    } catch (err) {
+      logger.error({ err }, 'forward-auth failed')
+      response.destroy()
+    } finally {
+      waiting--
+    }
   }
 
   function refuse(response: ServerResponse, verdict: No, never302: boolean, cookies: readonly string[] = []): void {
@@ -87,13 +83,18 @@ export function addForwardAuth({ server }: App, service: Service): void {
       ...Object.entries(problem.headers).flat(),
       ...(location === undefined ? [] : ['Location', location]),
       ...cookies,
-      ...(state.stopping ? ['Connection', 'close'] : []),
+      ...closing(),
       'Content-Type',
       problemType,
       'Content-Length',
       String(Buffer.byteLength(body)),
     ])
     response.end(body)
+  }
+
+  /** The next question belongs on another connection, to a service that stays. */
+  function closing(): readonly string[] {
+    return state.stopping ? ['Connection', 'close'] : []
   }
 
   function notSetUp({ socket }: IncomingMessage): No {
@@ -123,6 +124,11 @@ export function addForwardAuth({ server }: App, service: Service): void {
     complainedAt = now
     logger.warn(about, message)
   }
+}
+
+function isQuestion(url: string): boolean {
+  const after = url[prefix.length]
+  return url.startsWith(prefix) && (after === undefined || after === '/' || after === '?')
 }
 
 /** nginx takes nothing but 2xx, 401 and 403 for an answer. */
