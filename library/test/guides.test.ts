@@ -50,6 +50,7 @@ const guides = [
   'chain.md',
   'own-store.md',
   'sticky.md',
+  'migrate.md',
 ]
 for (const guide of guides) {
   test(`the types of ${guide} hold`, async () => {
@@ -155,6 +156,29 @@ for (const [guide, expected] of [
     for (const line of expected) assert.ok(stdout.includes(line), stdout)
   })
 }
+
+test('what other libraries become does what the guide says', async (t) => {
+  const { cookieName, password } = { cookieName: 'shop', password: 'thirty-two characters or more, as it was' }
+  const tried = `
+    import { sealData } from 'iron-session'
+    console.log('fastify', (await api.inject('/add/tea')).body)
+    const seal = await sealData({ userId: 'ada' }, { password: '${password}' })
+    const bridged = await handler(new Request('https://shop.example/', { headers: { cookie: '${cookieName}=' + seal } }))
+    console.log('iron', await bridged.text(), bridged.headers.getSetCookie().map((line) => line.split('=')[0]).join())
+    console.log('done', typeof step, typeof instead)`
+  const { call, printed } = await running(t, 'migrate.md', tried)
+  assert.deepEqual((await call('GET', '/add/tea')).json, ['tea'])
+  assert.deepEqual((await call('GET', '/add/jam')).json, ['tea', 'jam'])
+  assert.deepEqual((await call('GET', '/sign-in/ada')).json, { hello: 'ada' })
+  assert.deepEqual((await call('GET', '/add/rye')).json, ['rye'])
+  assert.equal((await call('POST', '/sign-out-everywhere/ada')).json, 1)
+  assert.deepEqual((await call('GET', '/add/tea')).json, ['tea'])
+  while (!printed.some((line) => line.startsWith('done'))) await setTimeout(10)
+  assert.deepEqual(
+    printed.filter((line) => !/^\d+$/.test(line)),
+    ['fastify ["tea"]', 'iron ada shop,__Host-session', 'done function function'],
+  )
+})
 
 test('the store of own-store.md passes the contract', async () => {
   // Under our own runner a program would tell its results in the runner's binary form.

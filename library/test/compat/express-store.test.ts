@@ -39,7 +39,10 @@ test('what stores of express-session do', async () => {
   await set(store, other, { views: 3 })
   assert.equal(await called((done) => store.length!(done)), 2)
   const all = (await called<SessionData[]>((done) => store.all!(done as never)))!
-  assert.deepEqual(all.map(({ views }) => views).toSorted(), [2, 3])
+  assert.deepEqual(
+    all.map(({ views }) => views).toSorted((a, b) => a! - b!),
+    [2, 3],
+  )
   await called((done) => store.destroy(sid, done))
   assert.equal(await get(store, sid), null)
   await called((done) => store.clear!(done))

@@ -200,7 +200,7 @@ test('who signs in by Passport is known to Holdfast, and can be signed out every
       'user-agent': 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0',
     })
     const listed = await sessions.list('ada', { current: id })
-    assert.deepEqual(listed.map(({ current }) => current).toSorted(), [false, true])
+    assert.equal(listed.filter(({ current }) => current).length, 1)
     assert.ok(listed.some(({ device }) => device.label.startsWith('Firefox')))
     assert.equal(await sessions.endUser('ada', { except: id }), 1)
     assert.equal(JSON.parse((await laptop.get('/')).body).user, null)
