@@ -13,6 +13,9 @@ interface Need {
   readonly variable: string
 }
 
+/** What is imported from there is found as commands are. */
+const pythonPackages = '/usr/lib/python3/dist-packages'
+
 const needs: readonly Need[] = [
   { name: 'redis-server', commands: ['redis-server'], variable: 'REDIS_URL' },
   { name: 'postgresql', commands: ['initdb'], folders: '/usr/lib/postgresql/*/bin', variable: 'POSTGRES_URL' },
@@ -22,20 +25,23 @@ const needs: readonly Need[] = [
   { name: 'nginx', commands: ['nginx'], folders: '/usr/sbin', variable: 'NGINX_PATH' },
   { name: 'haproxy', commands: ['haproxy'], folders: '/usr/sbin', variable: 'HAPROXY_PATH' },
   { name: 'caddy', commands: ['caddy'], variable: 'CADDY_PATH' },
+  { name: 'python3-jwt', commands: ['jwt'], folders: pythonPackages, variable: 'PYTHON_PATH' },
+  { name: 'python3-cryptography', commands: ['cryptography'], folders: pythonPackages, variable: 'PYTHON_PATH' },
   { name: 'chromium', commands: ['chromium', 'chromium-browser', 'google-chrome'], variable: 'CHROMIUM_PATH' },
 ]
 
-/** Sees to it that everything needed is there; `null`, or a line that says what is missing. */
-export function missingPackages(): string | null {
-  if (needs.every(isMet)) return null
-  if (process.getuid?.() === 0 && existsSync('/etc/debian_version')) {
-    const names = needs.filter((need) => !isMet(need)).map((need) => need.name)
-    console.log(`installing ${names.join(', ')}…`)
-    install(names)
+/** Sees to it that these Debian packages are there, by default all that tests need; `null`, or a line that says what is missing. */
+export function missingPackages(names = needs.map(({ name }) => name)): string | null {
+  const unmet = () => needs.filter((need) => names.includes(need.name) && !isMet(need))
+  if (unmet().length > 0 && process.getuid?.() === 0 && existsSync('/etc/debian_version')) {
+    const missing = unmet().map(({ name }) => name)
+    console.log(`installing ${missing.join(', ')}…`)
+    install(missing)
   }
-  const unmet = needs.filter((need) => !isMet(need))
-  if (unmet.length === 0) return null
-  return `The tests need ${unmet.map(({ name, variable }) => `${name} (or ${variable})`).join(' and ')}.`
+  if (unmet().length === 0) return null
+  return `Needed, but not there: ${unmet()
+    .map(({ name, variable }) => `${name} (or ${variable})`)
+    .join(' and ')}.`
 }
 
 function isMet({ commands, folders = '', variable }: Need): boolean {
