@@ -11,7 +11,7 @@ import {
   type Store,
 } from '../index.ts'
 import { milliseconds } from '../internal/duration.ts'
-import { plannedCredentials, RequestKeeper, type AllSections, type KeptRequest } from './express/kept-session.ts'
+import { plannedCredentials, RequestKeeper, type AllSections, type KeptRequest } from './express/request-keeper.ts'
 import { signedId, tokenOf, type Secret } from './express/old-cookie.ts'
 import { endingByCookie } from './express/own-end.ts'
 import { onEnding } from './express/response.ts'
@@ -129,7 +129,7 @@ export function session(o: ExpressSessionOptions): ExpressSessionMiddleware {
 
     const keeper = new RequestKeeper(context, request, response)
     const came = tokenIn(request)
-    let [cameId, isTouched] = ['', false]
+    let [cameId, isTouched, isFailed] = ['', false, false]
     request.sessionStore = keeper
 
     function touch(current: RequestSession): void {
@@ -147,7 +147,7 @@ export function session(o: ExpressSessionOptions): ExpressSessionMiddleware {
     onEnding(response, {
       headers() {
         const current = request.session
-        if (!current) return
+        if (!current || (isFailed && !keeper.isStored)) return
         const isHttps = isSecure(request, o.proxy)
         const isSent = isCookieDue(current) && (current.cookie.secure !== true || isHttps)
         if (isSent) {
@@ -160,11 +160,14 @@ export function session(o: ExpressSessionOptions): ExpressSessionMiddleware {
       },
       end() {
         const current = request.session
-        if (!current) return o.unset === 'destroy' && keeper.isStored ? keeper.end(request.sessionID) : null
+        if (!current) return o.unset === 'destroy' && keeper.isStored ? keeper.end(request.sessionID) : keeper.underWay
         touch(current)
         return keeper.finish(current, saveUninitialized || keeper.isModified(current))
       },
-      failed: next,
+      failed(error) {
+        isFailed = true
+        next(error)
+      },
     })
 
     if (came === null) {

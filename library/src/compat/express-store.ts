@@ -5,11 +5,11 @@ import type { Store as ExpressStore } from 'express-session'
 import { sections } from '../data.ts'
 import { ConflictError, SessionGoneError } from '../errors.ts'
 import type { Feed } from '../feed.ts'
-import { opaqueCredentials, type Limits } from '../index.ts'
+import type { Limits } from '../index.ts'
 import { milliseconds } from '../internal/duration.ts'
 import type { ScannableStore, SessionRecord, Store } from '../store.ts'
-import { tell } from './express/kept-session.ts'
-import { credentialOf, idOf, tokenOf } from './express/old-cookie.ts'
+import { tell } from './express/request-keeper.ts'
+import { credentialOf, idOf } from './express/old-cookie.ts'
 import {
   defaultLifetime,
   keptOf,
@@ -147,8 +147,7 @@ class HoldfastStore extends EventEmitter {
 
   async #get(sid: string): Promise<Kept | null> {
     const record = await this.#store.get(idOf(sid))
-    const reference = await opaqueCredentials().present(tokenOf(sid), Date.now())
-    if (record === null || reference?.kind !== 'reference' || !(await reference.matches(record.credential))) return null
+    if (record === null) return null
     const kept = { ...((await parts.read(record.data, section)) as Kept | undefined) }
     this.#read.set(kept, { record, data: snapshotOf(kept) })
     return kept

@@ -361,6 +361,108 @@ test('a change that was not stored is not answered as if it had been', async () 
   }
 })
 
+test('a sign-out without a callback is complete when it is answered, or is an error', async () => {
+  const store = memoryStore()
+  let isBroken = true
+  const slowly = async () => {
+    for (let i = 0; i < 20; i++) await new Promise(setImmediate)
+    if (isBroken) throw new Error('down')
+  }
+  const build = (app: Express) => {
+    signingIn(app)
+    app.get('/out', (req, res) => {
+      // As many applications do, though its types want a callback.
+      ;(req.session.destroy as unknown as () => void)()
+      res.send('bye')
+    })
+  }
+  const running = await here(build, {
+    store: { ...store, delete: async (ids) => (await slowly(), store.delete(ids)) },
+  })
+  try {
+    const browser = running.browser()
+    await browser.get('/view')
+    assert.equal((await browser.get('/out')).status, 503)
+    isBroken = false
+    assert.deepEqual(await browser.get('/out'), { status: 200, body: 'bye', cookie: null })
+    assert.equal((await browser.get('/')).body, 'undefined undefined')
+  } finally {
+    await running.close()
+  }
+})
+
+test('a write whose answer was lost counts as what it was', async () => {
+  const store = memoryStore()
+  let lost = 0
+  const running = await here(signingIn, {
+    cookie: { maxAge: 60_000 },
+    store: {
+      ...store,
+      async put(record, expected) {
+        await store.put(record, expected)
+        if (lost++ % 2 === 0) throw new Error('connection reset')
+        return true
+      },
+    },
+  })
+  try {
+    const browser = running.browser()
+    assert.equal((await browser.get('/view')).status, 200)
+    assert.equal((await browser.get('/')).body, 'undefined 1')
+    assert.equal(lost, 1)
+  } finally {
+    await running.close()
+  }
+})
+
+test('a new cookie arrives although what came after failed', async () => {
+  const store = memoryStore()
+  let [puts, isBroken] = [0, true]
+  const running = await here(signingIn, {
+    userOf,
+    store: {
+      ...store,
+      // The guest's session, the user's, the end of the guest's; then the user's data.
+      put: (record, expected) =>
+        ++puts >= 4 && isBroken ? Promise.reject(new Error('down')) : store.put(record, expected),
+    },
+  })
+  try {
+    const browser = running.browser()
+    await browser.get('/view')
+    const guest = browser.copy()
+    assert.equal((await browser.get('/as/ada')).status, 503)
+    isBroken = false
+    assert.equal((await guest.get('/')).body, 'undefined undefined')
+    assert.equal((await browser.get('/')).body, 'undefined 1')
+  } finally {
+    await running.close()
+  }
+})
+
+test('a save without a callback is one write', async () => {
+  const store = memoryStore()
+  let puts = 0
+  const running = await here(
+    (app) => {
+      app.get('/save', (req, res) => {
+        req.session.views = (req.session.views ?? 0) + 1
+        req.session.save()
+        res.redirect('/')
+      })
+    },
+    { store: { ...store, put: (...args) => (puts++, store.put(...args)) } },
+  )
+  try {
+    const browser = running.browser()
+    await browser.get('/save')
+    await browser.get('/save')
+    assert.equal(puts, 2)
+  } finally {
+    await running.close()
+  }
+})
+
 test('a response that depends on a session is kept by no cache, unless the application says otherwise', async () => {
   const running = await here((app) => {
     app.get('/count', (req, res) => {

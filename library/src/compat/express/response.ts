@@ -33,7 +33,7 @@ export function onEnding(response: ServerResponse, ending: Ending): void {
     const failed = (error: unknown) => {
       if (response.headersSent) end.apply(response, args)
       else {
-        Object.assign(response, original)
+        response.end = original.end
         for (const name of response.getHeaderNames()) if (ofBody.test(name)) response.removeHeader(name)
       }
       ending.failed(error)

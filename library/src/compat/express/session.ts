@@ -137,7 +137,7 @@ export function setCookieLine(name: string, token: string, cookie: SessionCookie
     `${name}=${token}`,
     domain && `Domain=${domain}`,
     path && `Path=${path}`,
-    expires && `Expires=${expires.toUTCString()}`,
+    expires instanceof Date && `Expires=${expires.toUTCString()}`,
     'HttpOnly',
     secure && 'Secure',
     partitioned && 'Partitioned',

@@ -37,13 +37,16 @@ export interface KeeperContext {
 }
 
 /** Applications want the id of a session long before it is stored, if it ever is. */
-export interface Planned {
+interface Plan {
   readonly id: string
-  readonly token: string
-  readonly kept: string
+  readonly secret: string
 }
 
-const planned = new AsyncLocalStorage<Planned>()
+const planned = new AsyncLocalStorage<Plan>()
+
+function newPlan(): Plan {
+  return { id: randomBytes(16).toString('base64url'), secret: randomBytes(32).toString('base64url') }
+}
 
 /** Opaque ones; those that a request has planned it gets. */
 export function plannedCredentials(): Credentials {
@@ -53,8 +56,9 @@ export function plannedCredentials(): Credentials {
     async issue(random) {
       const plan = planned.getStore()
       if (plan === undefined) return opaque.issue(random)
-      const { id, token, kept } = plan
-      return { id, kept, tokens: () => ({ token, refreshToken: null, expiresInMs: null }) }
+      const { id, secret } = plan
+      const tokens = { token: `${id}.${secret}`, refreshToken: null, expiresInMs: null }
+      return { id, kept: hash('sha256', secret, 'base64url'), tokens: () => tokens }
     },
   }
 }
@@ -75,6 +79,8 @@ export class RequestKeeper implements Keeper {
   #cookie: unknown = null
   /** What the application asked to be stored, and was told how that went. */
   #told: Snapshot | null = null
+  /** What nobody was told of. */
+  #unheard: Promise<unknown> | null = null
   /** What the request began with. */
   #original = { id: '', data: nothing }
   #queue: Promise<unknown> = Promise.resolve()
@@ -108,14 +114,18 @@ export class RequestKeeper implements Keeper {
     return session.id !== this.#original.id || !sameData(snapshotOf(keptOf(session)), this.#original.data)
   }
 
-  /** At the end of the response: stores what changed, or that the session was used. `null` when there is nothing to wait for. */
+  /** What the response waits for; `null` for nothing. */
+  get underWay(): Promise<unknown> | null {
+    return this.#unheard ?? (this.#queued > 0 ? this.#queue : null)
+  }
+
+  /** At the end of the response: stores what changed, or that the session was used. `isWanted`: also if nothing is stored yet. */
   finish(session: RequestSession, isWanted: boolean): Promise<unknown> | null {
     const mine = snapshotOf(keptOf(session))
-    const isToStore =
-      this.#held === null ? isWanted : !sameData(mine, this.#base) && !(this.#told && sameData(mine, this.#told))
-    if (isToStore) return this.#inTurn(() => this.#save(session))
-    if (this.#isTouchDue(session)) return this.#inTurn(() => this.#touch(session))
-    return this.#queued > 0 ? this.#queue : null
+    const isChanged = this.#held === null ? isWanted : !sameData(mine, this.#base)
+    const isTold = this.#told !== null && sameData(mine, this.#told)
+    if ((isChanged && !isTold) || this.#isTouchDue(session)) return this.#inTurn(() => this.#save(session))
+    return this.underWay
   }
 
   get(id: string, done: (error: unknown, kept?: object | null) => void): void {
@@ -138,7 +148,10 @@ export class RequestKeeper implements Keeper {
   }
 
   destroy(id: string, done?: Done): void {
-    tell(this.end(id), done)
+    const ended = this.end(id)
+    tell(ended, done)
+    // A session that may still be alive is not answered as if it were not.
+    if (done === undefined) this.#unheard = ended
   }
 
   end(id: string): Promise<void> {
@@ -167,15 +180,19 @@ export class RequestKeeper implements Keeper {
 
   #generate(): void {
     const request = this.#request
-    const [id, secret] = [randomBytes(16).toString('base64url'), randomBytes(32).toString('base64url')]
-    request.sessionID = id
-    this.token = `${id}.${secret}`
+    this.#adopt(newPlan())
     this.#held = null
     this.#base = nothing
     this.#user = null
+    this.#told = null
     const session = new RequestSession(request)
     session.cookie = new SessionCookie(this.#context.cookieOf(request))
     request.session = session
+  }
+
+  #adopt({ id, secret }: Plan): void {
+    this.#request.sessionID = id
+    this.token = `${id}.${secret}`
   }
 
   async #read(token: string): Promise<Kept | null> {
@@ -196,12 +213,12 @@ export class RequestKeeper implements Keeper {
   async #save(session: RequestSession): Promise<void> {
     const mine = keptOf(session)
     const user = this.#context.userOf(session)
+    if (this.#held !== null && user !== this.#user) await this.#rebind(session, this.#held, user)
     if (this.#held === null) await this.#start(user, mine)
-    else {
-      if (user !== this.#user) await this.#rebind(session, user)
-      if (this.#held === null) await this.#start(user, mine)
-      else await this.#held.update(section, (stored) => merged((stored ?? {}) as Kept, this.#base, mine))
-    }
+    else if (!sameData(snapshotOf(mine), this.#base) || user !== this.#user)
+      await this.#held.update(section, (stored) => merged((stored ?? {}) as Kept, this.#base, mine))
+    else if (this.#isTouchDue(session)) await this.#touch(this.#held, mine)
+    else return
     this.#stored(mine)
   }
 
@@ -212,37 +229,34 @@ export class RequestKeeper implements Keeper {
   }
 
   async #start(user: string | null, data: Kept): Promise<void> {
-    this.#checkDeliverable()
+    // A session whose credential nobody gets would only be in the way.
+    if (this.#response.headersSent && this.handedOut !== this.token) throw undeliverable()
     const { headers, ip, socket } = this.#request
-    const [id, secret] = this.token.split('.') as [string, string]
-    const plan = { id, token: this.token, kept: hash('sha256', secret, 'base64url') }
     const from = { userAgent: headers['user-agent'], address: ip ?? socket.remoteAddress }
-    const { session } = await planned.run(plan, () =>
+    const [id, secret] = this.token.split('.') as [string, string]
+    const { session } = await planned.run({ id, secret }, () =>
       this.#context.sessions.start(user, { ...from, data: { [section]: data } }),
     )
     this.#held = session
   }
 
   /** Another user, or none: the session goes on under a new id, and the old one is dead. */
-  async #rebind(session: RequestSession, user: string | null): Promise<void> {
+  async #rebind(session: RequestSession, held: Session<AllSections>, user: string | null): Promise<void> {
     if (this.#response.headersSent) throw undeliverable()
-    const held = this.#held!
-    if (user === null) {
-      await held.end()
-      this.#held = null
-      this.#generate()
-      this.#request.session = session
-    } else {
-      const { token } = await held.signIn(user)
-      this.token = token
-      this.#request.sessionID = held.id!
+    const plan = newPlan()
+    try {
+      if (user !== null) await planned.run(plan, () => held.signIn(user))
+      else {
+        await held.end()
+        this.#held = null
+      }
+    } finally {
+      // It may have been replaced although that failed.
+      if (held.id === plan.id || held.id === null) {
+        this.#adopt(plan)
+        Object.defineProperty(session, 'id', { value: plan.id })
+      }
     }
-    Object.defineProperty(session, 'id', { value: this.#request.sessionID })
-  }
-
-  /** A session whose credential nobody gets would only be in the way. */
-  #checkDeliverable(): void {
-    if (this.#response.headersSent && this.handedOut !== this.token) throw undeliverable()
   }
 
   #isTouchDue(session: RequestSession): boolean {
@@ -250,9 +264,8 @@ export class RequestKeeper implements Keeper {
     return seenAt !== null && touchDue(this.#cookie, keptOf(session)['cookie'] as object, seenAt, this.#context.idleMs)
   }
 
-  async #touch(session: RequestSession): Promise<void> {
-    const { cookie } = keptOf(session)
-    const touched = this.#held!.update(section, (stored) => ({ ...(stored as Kept | undefined), cookie }))
+  async #touch(held: Session<AllSections>, { cookie }: Kept): Promise<void> {
+    const touched = held.update(section, (stored) => ({ ...(stored as Kept | undefined), cookie }))
     await touched.catch((error: { code?: unknown }) => {
       // Nothing is lost by not extending what has ended.
       if (error.code !== 'session-gone') throw error
