@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { after, test, type TestContext } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
@@ -14,6 +14,7 @@ const root = join(import.meta.dirname, '../..')
 const folder = mkdtempSync(join(tmpdir(), 'holdfast-guides-'))
 after(() => rmSync(folder, { recursive: true }))
 symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
+copyFileSync(join(root, 'library/test/adapters/orders.proto'), join(folder, 'orders.proto'))
 writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
 
 /** Writes the guide's program as it stands there. */
@@ -44,6 +45,7 @@ const guides = [
   'getting-started.md',
   'express.md',
   'frameworks.md',
+  'sockets.md',
   'tokens.md',
   'revocation.md',
   'connecting.md',
@@ -64,6 +66,31 @@ for (const guide of guides) {
     })
   })
 }
+
+test('the types of the files in frameworks.md hold', async () => {
+  // Decorators, which plain type stripping can't, and files whose names mean something. Each block says which one it is.
+  const blocks = readFileSync(join(root, 'docs/guide/frameworks.md'), 'utf8').matchAll(
+    /```(?:ts|typescript)\n(\/\/ (.+)\n[^]+?)```/g,
+  )
+  const place = join(folder, 'frameworks')
+  for (const [, code, path] of blocks) {
+    mkdirSync(dirname(join(place, path!)), { recursive: true })
+    writeFileSync(join(place, path!), code!)
+  }
+  const compilerOptions = {
+    lib: ['es2024', 'dom'],
+    module: 'esnext',
+    moduleResolution: 'bundler',
+    experimentalDecorators: true,
+    erasableSyntaxOnly: false,
+    noUnusedLocals: false,
+  }
+  const config = { extends: join(root, 'tsconfig.json'), include: ['**/*.ts'], compilerOptions }
+  writeFileSync(join(place, 'tsconfig.json'), JSON.stringify(config))
+  await promisify(execFile)(join(root, 'node_modules/.bin/tsc'), ['-p', place]).catch((error: { stdout: string }) => {
+    assert.fail(error.stdout)
+  })
+})
 
 /** Runs a guide's program; what it prints beside its port goes to `printed`. */
 async function running(t: TestContext, guide: string, more = '') {
@@ -128,6 +155,15 @@ test('the service of the Express guide does what the guide says', async (t) => {
 test('the other frameworks do what their guide says', async (t) => {
   const tried = `
     console.log('fetch', (await fetchHandler(new Request('https://shop.example/'))).status)
+    console.log('fetch', (await fetchHandler(new Request('https://shop.example/orders'))).status)
+    const { token: mine } = await sessions.start('ada', { roles: ['shopper'] })
+    const { once } = await import('node:events')
+    const koaServer = koa.listen(0, 'localhost')
+    await once(koaServer, 'listening')
+    for (const headers of [{}, { cookie: '__Host-session=' + mine }]) {
+      console.log('hono', (await hono.request('/orders', { headers })).status)
+      console.log('koa', (await fetch('http://localhost:' + koaServer.address().port + '/orders', { headers })).status)
+    }
     const { token } = await api.start('ada', { roles: ['shopper'] })
     for (const headers of [{}, { authorization: 'Bearer ' + token }]) {
       console.log('bearer', (await apiHandler(new Request('https://api.example/orders', { headers }))).status)
@@ -142,7 +178,74 @@ test('the other frameworks do what their guide says', async (t) => {
   assert.equal((await call('POST', '/sign-out', {})).status, 204)
   assert.equal((await call('GET', '/orders')).status, 401)
   while (!printed.includes('done')) await setTimeout(10)
-  assert.deepEqual(printed.slice(1), ['fetch 200', 'bearer 401', 'bearer 200', 'done'])
+  assert.deepEqual(printed.slice(1), [
+    'fetch 200',
+    'fetch 401',
+    'hono 401',
+    'koa 401',
+    'hono 200',
+    'koa 200',
+    'bearer 401',
+    'bearer 200',
+    'done',
+  ])
+})
+
+test('the sockets do what their guide says', async (t) => {
+  const tried = `
+    const { WebSocket } = await import('ws')
+    const { io: connect } = await import('socket.io-client')
+    const { credentials, Metadata, ServerCredentials } = await import('@grpc/grpc-js')
+    const { once } = await import('node:events')
+    io.listen(0)
+    const ioPort = io.httpServer.address().port
+    const grpcPort = await new Promise((resolve) =>
+      grpc.bindAsync('localhost:0', ServerCredentials.createInsecure(), (_, port) => resolve(port)))
+    const member = await sessions.start('ada', { roles: ['member'] })
+    const guest = await sessions.start(null)
+    const metadata = new Metadata()
+    metadata.set('authorization', 'Bearer ' + member.token)
+    const orders = new shop.Orders('localhost:' + grpcPort, credentials.createInsecure())
+    for (const method of ['who', 'restricted']) {
+      await new Promise((resolve) => orders[method]({ text: '' }, metadata, (error, answer) => {
+        console.log(method, error?.code ?? answer.text)
+        resolve()
+      }))
+    }
+    await new Promise((resolve) => orders.restricted({ text: '' }, (error) => resolve(console.log('grpc', error.code))))
+    orders.close()
+    const headers = (token) => ({ authorization: 'Bearer ' + token })
+    const refused = connect('http://localhost:' + ioPort, { extraHeaders: headers(guest.token), reconnection: false })
+    console.log('socket.io', (await once(refused, 'connect_error'))[0].data.status)
+    const other = connect('http://localhost:' + ioPort, { extraHeaders: headers(member.token), reconnection: false })
+    other.on('session-over', ({ code }) => console.log('socket.io', code))
+    await once(other, 'connect')
+    other.send('hi')
+    console.log(...(await once(other, 'message')))
+    const url = 'ws://localhost:' + http.address().port
+    const stranger = new WebSocket(url).on('error', () => {})
+    console.log('ws', (await once(stranger, 'unexpected-response'))[1].statusCode)
+    const socket = new WebSocket(url, { headers: headers(member.token) })
+    await once(socket, 'open')
+    socket.send('hi')
+    console.log('ws', String((await once(socket, 'message'))[0]))
+    await Promise.all([sessions.setRoles('ada', []), once(other, 'disconnect'), once(socket, 'close').then(([code]) => console.log('ws', code))])
+    console.log('done')`
+  const { printed } = await running(t, 'sockets.md', tried)
+  while (!printed.includes('done')) await setTimeout(10)
+  const said = new Set(printed.slice(1))
+  for (const line of [
+    'who ada',
+    'restricted done',
+    'grpc 16',
+    'socket.io 401',
+    'ada: hi',
+    'ws 401',
+    'ws ada: hi',
+    'ws 4409',
+    'socket.io 4409',
+  ])
+    assert.ok(said.has(line), `${line}: ${printed.join()}`)
 })
 
 for (const [guide, expected] of [
