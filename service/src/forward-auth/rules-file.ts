@@ -134,7 +134,7 @@ function plain(document: Document, name: string): unknown {
 
 /** Segments that are literal, `{name}`, or, at the end, `*`; no literal in a form that no canonical path has. */
 function isPattern(text: string): boolean {
-  if (!text.startsWith('/') || text.includes('%')) return false
+  if (!text.startsWith('/') || /[%?]/.test(text)) return false
   const literal = text.replace(/\/\*$/, '/').replaceAll(/\/\{\w+\}(?=\/|$)/g, '/x')
   return (
     !/[*{}]/.test(literal) &&
