@@ -183,7 +183,10 @@ export function session(o: ExpressSessionOptions): ExpressSessionMiddleware {
   return Object.assign(serve, { sessions })
 }
 
+/** @alias */
 export default session
+// What `require` gives to applications in CommonJS.
+export { session as 'module.exports' }
 
 function check(o: ExpressSessionOptions): void {
   const { store, cookie, lifetime = defaultLifetime, unset } = o ?? {}

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import type { Express } from 'express'
 import session, { type SessionData, type Store as ExpressStore } from 'express-session'
 import { SessionGoneError, type Notice } from 'holdfast'
-import { asExpressStore } from 'holdfast/compat/express-store'
+import { asExpressStore, expressRecord } from 'holdfast/compat/express-store'
 import { memoryStore } from 'holdfast/stores/memory'
 import { run, secret, type Running } from './apps.ts'
 
@@ -122,6 +122,16 @@ test('the store does not have what opens a session, and knows whose it is', asyn
     { kind: 'changed', id: record!.id, epoch: 2 },
     { kind: 'ended', ids: [record!.id], reason: 'signed-out' },
   ])
+})
+
+test('a session that comes over ends when its old store says, whatever its cookie says', async () => {
+  const store = memoryStore()
+  const [sid, now] = [newSid(), Date.now()]
+  const kept = { cookie: { originalMaxAge: 60_000, expires: new Date(now - 1).toISOString() }, views: 1 }
+  const record = await expressRecord(sid, kept, { userId: 'ada', expiresAt: now + 60_000, now })
+  assert.ok(await store.put(record, null))
+  const { views, cookie } = (await get(asExpressStore(store), sid))!
+  assert.deepEqual([views, cookie.expires], [1, new Date(now + 60_000).toISOString()])
 })
 
 test('express-session works on it, with all of a session’s methods', async () => {

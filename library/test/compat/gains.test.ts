@@ -1,5 +1,6 @@
 // What an application gains by changing one import. Each is shown to be lost with express-session itself.
 import assert from 'node:assert/strict'
+import { createRequire } from 'node:module'
 import { test } from 'node:test'
 import express, { type Express } from 'express'
 import session from 'express-session'
@@ -567,6 +568,10 @@ test('options that would weaken it are refused, each by its name', () => {
       (error) => error instanceof ConfigError && message.test(error.message),
     )
   }
+})
+
+test('applications in CommonJS change one line too', () => {
+  assert.equal(createRequire(import.meta.url)('holdfast/compat/express-session'), holdfastSession)
 })
 
 test('over HTTPS the cookie is Secure, whatever the application says', async () => {
