@@ -1,5 +1,6 @@
 // Nobody is signed out: users of express-session on connect-redis and connect-pg-simple, imported, go on with the cookies that they have.
 import assert from 'node:assert/strict'
+import { EventEmitter, once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { after, before, describe, test } from 'node:test'
@@ -43,11 +44,25 @@ async function running(middleware: RequestHandler) {
     req.session.items = [...(req.session.items ?? []), req.params.item]
     res.json(req.session.items)
   })
-  app.get('/', (req, res) => void res.json({ user: req.session.passport?.user ?? null, cart: req.session.items ?? [] }))
+  app.get(
+    '/',
+    (req, res) => void res.json({ user: req.session.passport?.user ?? null, items: req.session.items ?? [] }),
+  )
+  app.get('/sign-out', (req, res) => void req.session.destroy(() => res.send('')))
+  /** A request that waits in the middle. */
+  const slow = new EventEmitter()
+  app.get('/slow', async (req, res) => {
+    req.session.account = { number: (req.session.account?.number ?? 0) + 1 }
+    const leave = once(slow, 'leave')
+    slow.emit('entered')
+    await leave
+    res.send('')
+  })
   const server = createServer(app)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   return {
+    slow,
     async get(path: string, cookie = '') {
       const response = await fetch(url + path, { headers: { cookie } })
       return { text: await response.text(), cookie: response.headers.getSetCookie()[0]?.split(';')[0] ?? cookie }
@@ -154,19 +169,47 @@ for (const [format, start] of Object.entries(olds)) {
       const now = await running(holdfastSession({ ...options, store: old.holdfast }))
       try {
         const read = async (cookie: string) => JSON.parse((await now.get('/', cookie)).text)
-        assert.deepEqual(await read(ada.cookie), { user: 'ada', cart: ['tea'] })
-        assert.deepEqual(await read(bob.cookie), { user: 'bob', cart: [] })
-        assert.deepEqual(await read(guest.cookie), { user: null, cart: ['jam'] })
+        assert.deepEqual(await read(ada.cookie), { user: 'ada', items: ['tea'] })
+        assert.deepEqual(await read(bob.cookie), { user: 'bob', items: [] })
+        assert.deepEqual(await read(guest.cookie), { user: null, items: ['jam'] })
         const renewed = await now.get('/add/rye', ada.cookie)
         assert.notEqual(renewed.cookie, ada.cookie)
-        assert.deepEqual(await read(renewed.cookie), { user: 'ada', cart: ['tea', 'rye'] })
+        assert.deepEqual(await read(renewed.cookie), { user: 'ada', items: ['tea', 'rye'] })
         const sessions = createSessions({ store: old.holdfast })
         assert.equal(await sessions.endUser('bob'), 1)
-        assert.deepEqual(await read(bob.cookie), { user: null, cart: [] })
+        assert.deepEqual(await read(bob.cookie), { user: null, items: [] })
         assert.match(importing().out, /^imported +1\n/, 'why the old application has to be stopped for good')
       } finally {
         await now.stop()
       }
+    })
+
+    test('what a slow request undoes on the old store, it does not on the new one', async () => {
+      const options = { secret, resave: false, saveUninitialized: false }
+      const undone: unknown[] = []
+      for (const middleware of [
+        session({ ...options, store: old.express }),
+        holdfastSession({ ...options, store: old.holdfast }),
+      ]) {
+        const app = await running(middleware)
+        const { cookie } = await app.get('/sign-in/ada')
+        for (const path of ['/add/tea', '/sign-out']) {
+          const entered = once(app.slow, 'entered')
+          const waiting = app.get('/slow', cookie)
+          await entered
+          await app.get(path, cookie)
+          app.slow.emit('leave')
+          await waiting
+          undone.push(JSON.parse((await app.get('/', cookie)).text))
+        }
+        await app.stop()
+      }
+      assert.deepEqual(undone, [
+        { user: 'ada', items: [] },
+        { user: 'ada', items: [] },
+        { user: 'ada', items: ['tea'] },
+        { user: null, items: [] },
+      ])
     })
 
     test('a session that was only touched lives as long as its store says, and another field tells whose it is', async () => {
