@@ -69,10 +69,19 @@ async function programsIn(data: string): Promise<{ redis: Program; replicas: rea
   }
   const own = { REDIS_URL: redisUrl, KEYS_SECRET: secret(), ORDERS: `ipv4:${twice('orders').map(at).join(',')}` }
 
-  const onDisk = `--dir ${data} --appendonly yes --save`
   const redis = program('redis', findProgram('redis-server', { package: 'redis-server', variable: 'PATH' }), [
-    ...`--port ${ports.get('redis')} --bind 127.0.0.1 --loglevel warning ${onDisk}`.split(' '),
+    '--port',
+    String(ports.get('redis')),
+    '--bind',
+    '127.0.0.1',
+    '--dir',
+    data,
+    '--appendonly',
+    'yes',
+    '--save',
     '',
+    '--loglevel',
+    'warning',
   ])
   const proxy = program(
     'haproxy',

@@ -37,9 +37,8 @@ export async function supervise(program: Program, { log, beforeRestart }: Superv
 
   async function start(): Promise<Server> {
     const child = spawned(program, log)
-    const exited = once(child, 'exit')
     const started = await tended(child, { url: '', port, folder: null, ...listening(child, port) })
-    void exited.then(async () => {
+    void once(child, 'exit').then(async () => {
       if (stopping) return
       log(`${name} (${started.pid}) is gone`)
       await started.stop()

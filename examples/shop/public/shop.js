@@ -76,7 +76,7 @@ function follow() {
 
 function orderRow({ id, user, items = [], status }) {
   const row = document.createElement('tr')
-  row.dataset.status = status
+  Object.assign(row.dataset, { id, status })
   for (const text of [user, items.join(', '), status]) row.insertCell().textContent = text
   if (at('orders').dataset.mayShip === 'true' && status !== 'shipped') {
     const button = document.createElement('button')

@@ -40,6 +40,21 @@ app.addHook('onRequest', async (_request, reply) => {
   )
 })
 
+app.setErrorHandler((error: FastifyError & { headers?: Record<string, string> }, request, reply) => {
+  const { statusCode = 500, headers = {}, message } = error
+  if (statusCode >= 500) console.error(`${statusCode} ${message}`)
+  reply.code(statusCode).headers(headers)
+  if (statusCode === 503) {
+    const again = request.method === 'GET'
+    return show(
+      reply,
+      errorPage("We can't tell who you are at the moment. You are still signed in; nothing is lost.", { again }),
+    )
+  }
+  if (statusCode === 401) return show(reply, errorPage('Sign in first.', { mayHelp: signInForm() }))
+  return show(reply, errorPage(statusCode < 500 ? message : 'Please try again in a moment.'))
+})
+
 // Without a session: these are served whatever happens.
 for (const [file, type] of [
   ['shop.js', 'text/javascript'],
@@ -97,21 +112,6 @@ await app.register(async (app) => {
     await session.end()
     return reply.redirect('/', 303)
   })
-})
-
-app.setErrorHandler((error: FastifyError & { headers?: Record<string, string> }, request, reply) => {
-  const { statusCode = 500, headers = {}, message } = error
-  if (statusCode >= 500) console.error(`${statusCode} ${message}`)
-  reply.code(statusCode).headers(headers)
-  if (statusCode === 503) {
-    const again = request.method === 'GET'
-    return show(
-      reply,
-      errorPage("We can't tell who you are at the moment. You are still signed in; nothing is lost.", { again }),
-    )
-  }
-  if (statusCode === 401) return show(reply, errorPage('Sign in first.', { mayHelp: signInForm() }))
-  return show(reply, errorPage(statusCode < 500 ? message : 'Please try again in a moment.'))
 })
 
 await app.listen({ port, host: '127.0.0.1' })

@@ -11,8 +11,16 @@ export const redis = createClient({
   disableOfflineQueue: true,
   socket: { reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 500) },
 })
-redis.on('error', (error: Error) => console.error(`Redis: ${error.message}`))
-redis.on('ready', () => console.log('Redis: connected'))
+let isConnected = true
+redis.on('error', ({ message }: Error) => {
+  // Once, and not with each of the attempts that follow.
+  if (isConnected) console.error(`Redis: ${message}`)
+  isConnected = false
+})
+redis.on('ready', () => {
+  if (!isConnected) console.log('Redis: connected again')
+  isConnected = true
+})
 await redis.connect()
 
 /** Each service adds the sections of the session that it uses, if any; it leaves those of the others as they are. */
