@@ -39,7 +39,7 @@ export interface StrikeReport {
 
 /** Circuits that a machine without CPU opened are closed again by then. */
 const afterStallMs = 1_500
-const justBeforeMs = 1_000
+const justBeforeMs = 3_000
 
 export function checkRolling(history: readonly RollingEntry[], { boundMs, lagMs }: RollingRules): RollingReport {
   const strikes = history.filter((entry): entry is Strike => entry.kind === 'fault')
@@ -49,14 +49,23 @@ export function checkRolling(history: readonly RollingEntry[], { boundMs, lagMs 
   const violations: { rule: RollingRule; what: string }[] = []
   const broken = (rule: RollingRule, { user, began }: Used | Probed, what: string) =>
     void violations.push({ rule, what: `${user} at ${began.toFixed(0)}: ${what}` })
-  const counts = { requests: used.length, failed: 0, added: 0, users: 0, moved: 0, endings: 0, lastAcceptMs: 0 }
+  const counts = {
+    requests: used.length,
+    failed: 0,
+    added: 0,
+    users: 0,
+    moved: 0,
+    endings: 0,
+    lastAcceptMs: 0,
+    stalls: stalls.length,
+  }
 
   const probesOf = Map.groupBy(probed, ({ user }) => user)
   for (const [user, requests] of Map.groupBy(used, ({ user }) => user)) {
     counts.users++
     checkUser(requests)
     checkEnding(requests, probesOf.get(user) ?? [])
-    const isElsewhere = ({ to, seen }: Used) => to !== null && seen !== null && seen.by !== to
+    const isElsewhere = ({ what, to, seen }: Used) => what !== 'aside' && to !== null && seen !== null && seen.by !== to
     if (requests.some(isElsewhere)) counts.moved++
   }
   const reports = [...Map.groupBy(strikes, ({ name }) => name)].map(([name, all]) => reportOf(name, all))

@@ -36,17 +36,21 @@ export async function rollingTrial(o: RollingOptions): Promise<RollingReport> {
   const stopWatching = watchForStalls((entry) => record(entry as RollingEntry), 'driver')
   const crowd = startUsers({ frontend: system.frontend, users, seed, boundMs, instances: replicas, record })
   const until = clock() + o.seconds * 1_000
-  await sleep(calmMs)
-  for (let i = 0; i < o.steps.length || clock() < until; i++) {
-    await take[o.steps[i % o.steps.length]!](system, random, strike)
+  try {
+    await crowd.there
     await sleep(calmMs)
+    for (let i = 0; i < o.steps.length || clock() < until; i++) {
+      await take[o.steps[i % o.steps.length]!](system, random, strike)
+      await sleep(calmMs)
+    }
+  } finally {
+    await crowd.stop()
+    stopWatching()
   }
-  await crowd.stop()
-  stopWatching()
   return checkRolling(history, { boundMs, lagMs: system.lagMs })
 
   /** `act` answers up to when requests may fail by it. */
-  async function strike(name: Step, target: string, excuses: Strike['excuses'], act: Act): Promise<void> {
+  async function strike(name: string, target: string, excuses: Strike['excuses'], act: Act): Promise<void> {
     const began = clock()
     const recoveredAt = await act()
     record({ kind: 'fault', name, target, loses: false, began, ended: clock(), recoveredAt, excuses })
@@ -58,7 +62,7 @@ type Act = () => Promise<number>
 type Take = (
   system: System,
   random: Random,
-  strike: (name: Step, target: string, excuses: Strike['excuses'], act: Act) => Promise<void>,
+  strike: (name: string, target: string, excuses: Strike['excuses'], act: Act) => Promise<void>,
 ) => Promise<void>
 
 const take: Readonly<Record<Step, Take>> = {
@@ -94,7 +98,7 @@ const take: Readonly<Record<Step, Take>> = {
       await untilAllWork(system)
       return clock()
     })
-    await strike('kill the leader of NATS', server.name, 'anybody', async () => {
+    await strike('start it again', server.name, 'anybody', async () => {
       await server.restart()
       await untilAllWork(system)
       return clock()

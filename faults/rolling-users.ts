@@ -20,18 +20,27 @@ const thinkMs = 60
 const requestsAtLeast = 20
 const requestsAtMost = 400
 const probeEveryMs = 100
+const endsAtMost = 300
 /** Probes go on for so long past the bound. */
 const beyondMs = 400
 
-/** Resolves when everybody has signed out, and was probed. */
-export function startUsers(o: UsersOptions): { stop(): Promise<void> } {
+export interface Users {
+  /** Everybody has signed in, or tried to. */
+  readonly there: Promise<unknown>
+  /** Resolves when everybody has signed out, and was probed. */
+  stop(): Promise<void>
+}
+
+export function startUsers(o: UsersOptions): Users {
   const abort = new AbortController()
   const stopping = () => abort.signal.aborted
+  const arrived = Array.from({ length: o.users }, () => Promise.withResolvers<void>())
   const all = Array.from({ length: o.users }, async (_, i) => {
     const random = randomOf(o.seed + i)
-    for (let life = 1; !stopping(); life++) await live(o, `user-${i}-${life}`, random, stopping)
+    for (let life = 1; !stopping(); life++) await live(o, `user-${i}-${life}`, random, stopping, arrived[i]!.resolve)
   })
   return {
+    there: Promise.all(arrived.map(({ promise }) => promise)),
     async stop() {
       abort.abort()
       await Promise.all(all)
@@ -39,7 +48,13 @@ export function startUsers(o: UsersOptions): { stop(): Promise<void> } {
   }
 }
 
-async function live(o: UsersOptions, user: string, random: Random, stopping: () => boolean): Promise<void> {
+async function live(
+  o: UsersOptions,
+  user: string,
+  random: Random,
+  stopping: () => boolean,
+  arrived: () => void,
+): Promise<void> {
   let device: Device | null = null
   async function use(what: Used['what'], item: string | null, ask: () => Promise<Seen>): Promise<boolean> {
     const entry = { kind: 'used', user, what, item, to: device?.to ?? null, began: clock() } as const
@@ -67,6 +82,7 @@ async function live(o: UsersOptions, user: string, random: Random, stopping: () 
     device = begun.device
     return begun.seen
   })
+  arrived()
   if (device === null) return sleep(thinkMs)
   const mine = device as Device
   let requests = requestsAtLeast + Math.floor(random() * (requestsAtMost - requestsAtLeast))
@@ -91,7 +107,11 @@ async function end(
 ): Promise<void> {
   // So that each of them has it in its cache.
   await Promise.allSettled(instances.map(({ url }) => device.acceptedBy(url)))
-  while (!(await use(() => device.endEverywhere()))) await sleep(probeEveryMs)
+  for (let tries = 1; !(await use(() => device.endEverywhere())); tries++) {
+    // The system is not coming back; its failures are written down.
+    if (tries === endsAtMost) return
+    await sleep(probeEveryMs)
+  }
   const until = clock() + boundMs + beyondMs
   await Promise.all(
     instances.map(async ({ name, url }) => {
