@@ -86,6 +86,7 @@ const maxAttempts = 100
 interface Read {
   readonly record: SessionRecord
   readonly data: Snapshot
+  readonly user: string | null
 }
 
 class HoldfastStore extends EventEmitter {
@@ -149,18 +150,20 @@ class HoldfastStore extends EventEmitter {
     const record = await this.#store.get(idOf(sid))
     if (record === null) return null
     const kept = { ...((await parts.read(record.data, section)) as Kept | undefined) }
-    this.#read.set(kept, { record, data: snapshotOf(kept) })
+    this.#read.set(kept, { record, data: snapshotOf(kept), user: this.#userOf(kept) })
     return kept
   }
 
   async #set(sid: string, session: object, mine: Kept): Promise<void> {
     const read = this.#read.get(session)
+    const user = this.#userOf(mine)
     let record = read?.record ?? null
     for (let attempt = 1; attempt <= maxAttempts; attempt++) {
-      const userId = this.#userOf(session)
+      // What is known otherwise, as of an import, stays.
+      const userId = record !== null && user === read?.user ? record.userId : user
       const next = await this.#changed(sid, record, userId, (stored) => merged(stored, read?.data ?? nothing, mine))
       if (await this.#store.put(next, record?.version ?? null)) {
-        this.#read.set(session, { record: next, data: snapshotOf(mine) })
+        this.#read.set(session, { record: next, data: snapshotOf(mine), user })
         if (record !== null && next.epoch > record.epoch)
           await this.#feed?.publish({ kind: 'changed', id: next.id, epoch: next.epoch })
         return

@@ -132,6 +132,11 @@ test('a session that comes over ends when its old store says, whatever its cooki
   assert.ok(await store.put(record, null))
   const { views, cookie } = (await get(asExpressStore(store), sid))!
   assert.deepEqual([views, cookie.expires], [1, new Date(now + 60_000).toISOString()])
+  const running = asExpressStore(store)
+  const read = (await get(running, sid))!
+  read.views = 2
+  await again(running, sid, read)
+  assert.equal((await store.listByUser('ada')).length, 1, 'whose it is was not for Passport to say')
 })
 
 test('express-session works on it, with all of a session’s methods', async () => {
