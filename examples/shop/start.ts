@@ -69,20 +69,12 @@ async function programsIn(data: string): Promise<{ redis: Program; replicas: rea
   }
   const own = { REDIS_URL: redisUrl, KEYS_SECRET: secret(), ORDERS: `ipv4:${twice('orders').map(at).join(',')}` }
 
-  const redis = program('redis', findProgram('redis-server', { package: 'redis-server', variable: 'PATH' }), [
-    '--port',
-    String(ports.get('redis')),
-    '--bind',
-    '127.0.0.1',
-    '--dir',
-    data,
-    '--appendonly',
-    'yes',
-    '--save',
-    '',
-    '--loglevel',
-    'warning',
-  ])
+  const settings = { port: `${ports.get('redis')}`, bind: '127.0.0.1', dir: data, appendonly: 'yes', save: '' }
+  const redis = program(
+    'redis',
+    findProgram('redis-server', { package: 'redis-server', variable: 'PATH' }),
+    Object.entries({ ...settings, loglevel: 'warning' }).flatMap(([setting, value]) => [`--${setting}`, value]),
+  )
   const proxy = program(
     'haproxy',
     findProgram('haproxy', { package: 'haproxy', variable: 'PATH' }),

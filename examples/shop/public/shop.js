@@ -17,14 +17,16 @@ async function call(method, path, body) {
   throw new Error('That did not work.')
 }
 
-/** Does it, and says in the banner when it could not. */
+/** Does it, and says in the banner when it could not; whether it could. */
 async function attempt(action) {
   try {
     await action()
     at('banner').hidden = true
+    return true
   } catch (error) {
     at('banner').textContent = error.message
     at('banner').hidden = false
+    return false
   }
 }
 
@@ -35,7 +37,11 @@ function fill(list, texts) {
 const showCart = ({ items }) => fill(at('cart'), items)
 
 if (at('cart') !== null) {
-  void attempt(async () => showCart(await call('GET', '/cart')))
+  const load = async () => {
+    const shown = await attempt(async () => showCart(await call('GET', '/cart')))
+    if (!shown) setTimeout(load, 1000)
+  }
+  void load()
   for (const button of document.querySelectorAll('[data-add]')) {
     const product = button.dataset.add
     button.addEventListener('click', () => attempt(async () => showCart(await call('POST', '/cart', { product }))))
@@ -79,9 +85,9 @@ function orderRow({ id, user, items = [], status }) {
   Object.assign(row.dataset, { id, status })
   for (const text of [user, items.join(', '), status]) row.insertCell().textContent = text
   if (at('orders').dataset.mayShip === 'true' && status !== 'shipped') {
-    const button = document.createElement('button')
-    button.textContent = status === 'placed' ? 'Pack' : 'Ship'
-    button.addEventListener('click', () => attempt(() => call('POST', `/orders/${id}/advance`)))
+    const [step, label] = status === 'placed' ? ['packed', 'Pack'] : ['shipped', 'Ship']
+    const button = Object.assign(document.createElement('button'), { textContent: label })
+    button.addEventListener('click', () => attempt(() => call('POST', `/orders/${id}/${step}`)))
     row.insertCell().append(button)
   }
   return row

@@ -24,7 +24,7 @@ const sockets = new WebSocketServer({ noServer: true, maxPayload: 1024 })
 const upgrade = sessionUpgrade(sessions, sockets, (socket, session) => {
   // Not by `requires`: a page is told the code of a close, but not that an upgrade was a 401.
   if (session.userId === null) return socket.close(signedOut, 'sign in')
-  const stream = orders.watch(() => sessions.assertionFor(session, 'orders'))
+  const stream = orders.watch(() => sessions.assertionFor(session, 'orders', { scope: ['orders:read', 'orders:ship'] }))
   stream.on('data', ({ orders = [] }: Partial<OrderList>) => socket.send(JSON.stringify(orders)))
   stream.on('error', ({ code }: ServiceError) => socket.close(code === status.UNAUTHENTICATED ? signedOut : comeAgain))
   socket.on('close', () => stream.cancel())

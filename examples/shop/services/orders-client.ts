@@ -24,11 +24,15 @@ export interface Order extends Basket {
 export interface OrderList {
   readonly orders: readonly Order[]
 }
+export interface Step {
+  readonly id: string
+  readonly status: string
+}
 type Token = () => Promise<string>
 type Reply = (error: ServiceError | null, order?: Order) => void
 interface Stub {
   place(basket: Basket, o: CallOptions, reply: Reply): void
-  advance(order: { id: string }, o: CallOptions, reply: Reply): void
+  mark(step: Step, o: CallOptions, reply: Reply): void
   watch(nothing: object, o: CallOptions): ClientReadableStream<OrderList>
 }
 
@@ -40,11 +44,8 @@ const connection = {
     loadBalancingConfig: [{ round_robin: {} }],
     methodConfig: [
       {
-        // Any call may be made twice: what it does the first time, it does not the second. `Advance` may not.
-        name: [
-          { service: 'shop.Orders', method: 'Place' },
-          { service: 'shop.Orders', method: 'Watch' },
-        ],
+        // Every call may be made twice: the second time it changes nothing.
+        name: [{ service: 'shop.Orders' }],
         retryPolicy: {
           maxAttempts: 3,
           initialBackoff: '0.1s',
@@ -74,13 +75,14 @@ export function ordersAt(target: string) {
   return {
     place: (basket: Basket, token: Token) =>
       settled((reply) => stub.place(basket, { ...acting(token), ...within(3000) }, reply)),
-    advance: (id: string, token: Token) =>
-      settled((reply) => stub.advance({ id }, { ...acting(token), ...within(3000) }, reply)),
+    mark: (step: Step, token: Token) =>
+      settled((reply) => stub.mark(step, { ...acting(token), ...within(3000) }, reply)),
     watch: (token: Token) => stub.watch({}, acting(token)),
   }
 }
 
 const statusCodes: Partial<Record<status, number>> = {
+  [status.INVALID_ARGUMENT]: 400,
   [status.UNAUTHENTICATED]: 401,
   [status.PERMISSION_DENIED]: 403,
   [status.NOT_FOUND]: 404,

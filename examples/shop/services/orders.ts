@@ -11,7 +11,7 @@ import {
 import { createSessions, headerTransport, type SessionOf } from 'holdfast'
 import { sessionInterceptor, statusOf } from 'holdfast/adapters/grpc'
 import { assertionCredentials } from 'holdfast/credentials/assertion'
-import { Orders, type Basket, type Order, type OrderList } from './orders-client.ts'
+import { Orders, type Basket, type Order, type OrderList, type Step } from './orders-client.ts'
 import { chain, port, redis, shared } from './system.ts'
 
 const sessions = createSessions({
@@ -23,7 +23,7 @@ const sessions = createSessions({
 const { interceptor, sessionOf } = sessionInterceptor(sessions, {
   requires: {
     '/shop.Orders/Place': 'orders:write',
-    '/shop.Orders/Advance': 'orders:ship',
+    '/shop.Orders/Mark': 'orders:ship',
     '/shop.Orders/Watch': 'orders:read',
   },
 })
@@ -41,16 +41,16 @@ async function place({ id, items }: Basket, { userId }: SessionOf<typeof session
   const order: Order = { id, items, user: userId!, status: 'placed', placedAt: Date.now() }
   if ((await redis.hSetNX(key, id, JSON.stringify(order))) === 0) {
     const before = await orderOf(id)
-    if (before.user !== userId) throw new NoSuchOrder()
+    if (before.user !== userId) throw new Refused(status.NOT_FOUND, 'no such order')
     return before
   }
   await redis.publish(key, id)
   return order
 }
 
-async function advance({ id }: { id: string }): Promise<Order> {
-  const before = await orderOf(id)
-  const order: Order = { ...before, status: before.status === 'placed' ? 'packed' : 'shipped' }
+async function mark({ id, status: step }: Step): Promise<Order> {
+  if (step !== 'packed' && step !== 'shipped') throw new Refused(status.INVALID_ARGUMENT, 'no such status')
+  const order: Order = { ...(await orderOf(id)), status: step }
   await redis.hSet(key, id, JSON.stringify(order))
   await redis.publish(key, id)
   return order
@@ -74,11 +74,17 @@ function watch(call: ServerWritableStream<object, OrderList>): void {
   send()
 }
 
-class NoSuchOrder extends Error {}
+class Refused extends Error {
+  readonly code: status
+  constructor(code: status, details: string) {
+    super(details)
+    this.code = code
+  }
+}
 
 async function orderOf(id: string): Promise<Order> {
   const text = await redis.hGet(key, id)
-  if (text === null) throw new NoSuchOrder()
+  if (text === null) throw new Refused(status.NOT_FOUND, 'no such order')
   return JSON.parse(text) as Order
 }
 
@@ -87,13 +93,13 @@ function unary<In>(handle: (request: In, session: SessionOf<typeof sessions>) =>
     handle(call.request, sessionOf(call)).then(
       (order) => callback(null, order),
       (error: unknown) =>
-        callback(error instanceof NoSuchOrder ? { code: status.NOT_FOUND, details: 'no such order' } : statusOf(error)),
+        callback(error instanceof Refused ? { code: error.code, details: error.message } : statusOf(error)),
     )
   }
 }
 
 const server = new Server({ interceptors: [interceptor] })
-server.addService(Orders.service, { Place: unary(place), Advance: unary(advance), Watch: watch })
+server.addService(Orders.service, { Place: unary(place), Mark: unary(mark), Watch: watch })
 server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error) => {
   if (error !== null) throw error
 })

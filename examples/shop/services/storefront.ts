@@ -29,6 +29,8 @@ const users: Readonly<Record<string, readonly string[]>> = { ada: ['shopper'], b
 const passwordIsRight = (name: string, password: string) => Object.hasOwn(users, name) && password === 'tea'
 
 const app = fastify({ trustProxy: 'loopback' })
+// Nothing but forms, so that a field is text or missing.
+app.removeAllContentTypeParsers()
 const forms = 'application/x-www-form-urlencoded'
 app.addContentTypeParser(forms, { parseAs: 'string' }, async (_request: unknown, body: string | Buffer) =>
   Object.fromEntries(new URLSearchParams(String(body))),
@@ -69,8 +71,8 @@ await app.register(async (app) => {
 
   app.get('/', async ({ session }, reply) => show(reply, homePage(await visit(session))))
 
-  app.post<{ Body: { name?: string; password?: string } }>('/sign-in', async ({ session, body }, reply) => {
-    const { name = '', password = '' } = body
+  app.post<{ Body: { name?: string; password?: string } | undefined }>('/sign-in', async ({ session, body }, reply) => {
+    const { name = '', password = '' } = body ?? {}
     if (!passwordIsRight(name, password)) {
       return show(reply.code(401), errorPage('The name or the password is wrong.', { mayHelp: signInForm() }))
     }
@@ -88,8 +90,8 @@ await app.register(async (app) => {
     show(reply, ordersPage(await visit(session), session.can('orders:ship'))),
   )
 
-  app.post<{ Params: { id: string } }>('/orders/:id/advance', async ({ session, params }) =>
-    orders.advance(params.id, () => sessions.assertionFor(session, 'orders', { scope: ['orders:ship'] })),
+  app.post<{ Params: { id: string; status: string } }>('/orders/:id/:status', async ({ session, params }) =>
+    orders.mark(params, () => sessions.assertionFor(session, 'orders', { scope: ['orders:ship'] })),
   )
 
   app.get('/devices', { preHandler: requires({}) }, async ({ session }, reply) => {
@@ -100,10 +102,11 @@ await app.register(async (app) => {
   // Whoever found an open browser may not lock the owner out: this asks for a recent sign-in.
   const recent = { preHandler: requires({ within: '15m' }) }
 
-  app.post<{ Body: { id?: string } }>('/sign-out-there', recent, async ({ session, body }, reply) => {
+  app.post<{ Body: { id?: string } | undefined }>('/sign-out-there', recent, async ({ session, body }, reply) => {
     const own = await sessions.list(session.userId!)
     // `end` ends anyone's session: whose it is, is ours to check.
-    if (own.some(({ id }) => id === body.id)) await sessions.end(body.id!)
+    const there = own.find(({ id }) => id === body?.id)
+    if (there !== undefined) await sessions.end(there.id)
     return reply.redirect('/devices', 303)
   })
 
