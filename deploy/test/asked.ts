@@ -1,6 +1,6 @@
 // Requests to a proxy: well-formed ones, and bytes as they are.
 import { once } from 'node:events'
-import { request, type IncomingHttpHeaders } from 'node:http'
+import { request, type Agent, type IncomingHttpHeaders } from 'node:http'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { host } from './site.ts'
@@ -15,9 +15,11 @@ export interface Question {
   readonly method?: string
   readonly cookie?: string | undefined
   readonly headers?: Readonly<Record<string, string>>
+  /** Default: a connection of its own. */
+  readonly agent?: Agent
 }
 
-/** One request on a connection of its own, for the site's host. */
+/** One request for the site's host. */
 export async function ask(front: { readonly port: number }, path: string, o: Question = {}): Promise<Answer> {
   const headers = { host, ...(o.cookie === undefined ? {} : { cookie: o.cookie }), ...o.headers }
   const asking = request({
@@ -26,7 +28,7 @@ export async function ask(front: { readonly port: number }, path: string, o: Que
     path,
     method: o.method ?? 'GET',
     headers,
-    agent: false,
+    agent: o.agent ?? false,
   })
   const answered = once(asking, 'response')
   asking.end()

@@ -23,26 +23,26 @@ export interface Proxy {
   readonly sticky: Sticky
 }
 
-export const proxies: readonly Proxy[] = [
-  {
-    name: 'nginx',
-    config: join(deploy, 'nginx/holdfast.conf.template'),
-    start: startNginx,
-    sticky: { cookie: 'cookie', session: 'session' },
-  },
-  {
-    name: 'haproxy',
-    config: join(deploy, 'haproxy/haproxy.cfg'),
-    start: startHaproxy,
-    sticky: { cookie: 'cookie', session: 'session' },
-  },
-  {
-    name: 'caddy',
-    config: join(deploy, 'caddy/Caddyfile'),
-    start: startCaddy,
-    sticky: { cookie: 'cookie holdfast_route', session: 'header X-Holdfast-Session' },
-  },
-]
+const names = { cookie: 'cookie', session: 'session' }
+
+export const nginx: Proxy = {
+  name: 'nginx',
+  config: join(deploy, 'nginx/holdfast.conf.template'),
+  start: startNginx,
+  sticky: names,
+}
+export const haproxy: Proxy = {
+  name: 'haproxy',
+  config: join(deploy, 'haproxy/haproxy.cfg'),
+  start: startHaproxy,
+  sticky: names,
+}
+export const caddy: Proxy = {
+  name: 'caddy',
+  config: join(deploy, 'caddy/Caddyfile'),
+  start: startCaddy,
+  sticky: { cookie: 'cookie holdfast_route', session: 'header X-Holdfast-Session' },
+}
 
 export interface Tokens {
   readonly id: string

@@ -4,7 +4,7 @@ import { after, before, describe, it } from 'node:test'
 import type { Server } from '../../scripts/servers/server.ts'
 import { sendRaw } from './asked.ts'
 import { attempts } from './attempts.ts'
-import { host, proxies, startSite, type Site } from './site.ts'
+import { caddy, haproxy, host, nginx, startSite, type Site } from './site.ts'
 import type { Arrived } from './upstream.ts'
 
 /** Who attempts: nobody, or a shopper. */
@@ -17,6 +17,8 @@ interface Attacker {
 }
 
 const nobody: Attacker = { userId: '', session: '', roles: '', cookie: '' }
+
+const proxies = [nginx, haproxy, caddy]
 
 describe('whatever a client sends', () => {
   let site: Site

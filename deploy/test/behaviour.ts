@@ -1,16 +1,18 @@
-// What a site is to do behind each proxy, with the files as they are shipped.
+// What a site is to do behind any proxy, with the files as they are shipped.
 import assert from 'node:assert/strict'
+import { Agent } from 'node:http'
 import { after, before, describe, it } from 'node:test'
 import type { Server } from '../../scripts/servers/server.ts'
 import { ask, sendRaw, type Answer } from './asked.ts'
-import { host, proxies, startSite, type Site } from './site.ts'
+import { host, startSite, type Proxy, type Site } from './site.ts'
 
 /** HOLDFAST_MAX_STALENESS, unset. */
 const boundMs = 1_000
 
 const navigation = { accept: 'text/html', 'sec-fetch-mode': 'navigate', 'sec-fetch-site': 'none' }
 
-for (const proxy of proxies) {
+/** Runs the tests on it. */
+export function testProxy(proxy: Proxy): void {
   describe(proxy.name, () => {
     let site: Site
     let front: Server
@@ -69,6 +71,25 @@ for (const proxy of proxies) {
         200,
       )
       assert.equal((await ask(front, '/account', { ...post, headers: { origin: `https://${host}` } })).status, 200)
+    })
+
+    it('many users at once, on the same connections, are each themselves', async () => {
+      const users = Array.from({ length: 20 }, (_, n) => `user-${n}`)
+      const cookies = await Promise.all(users.map(async (user) => (await site.signIn(user)).cookie))
+      const agent = new Agent({ keepAlive: true, maxSockets: 10 })
+      const heard = await Promise.all(
+        Array.from({ length: 400 }, async (_, i) => {
+          // Every fourth is nobody.
+          const cookie = i % 4 === 3 ? undefined : cookies[i % 20]
+          const { status, text } = await ask(front, `/public/${i}`, { cookie, agent })
+          return status === 200 ? (heardBy(text).headers['x-holdfast-user']?.join() ?? '') : status
+        }),
+      )
+      agent.destroy()
+      assert.deepEqual(
+        heard,
+        heard.map((_, i) => (i % 4 === 3 ? '' : users[i % 20])),
+      )
     })
 
     it('a session that was ended is refused within the bound, and from then on', async () => {

@@ -1,0 +1,5 @@
+// nginx keeps every promise of the proxies.
+import { testProxy } from './behaviour.ts'
+import { nginx } from './site.ts'
+
+testProxy(nginx)
