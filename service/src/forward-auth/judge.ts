@@ -55,8 +55,8 @@ export type Judge = (original: Original) => Promise<Yes | No>
 export function judge({ sessions, find, identityOf, signIn }: JudgeOptions): Judge {
   return async (original) => {
     const rule = find(original.host, original.path, original.method)
-    if (rule === null) return no('no-rule', 403, 'no rule lets this through')
-    if (rule === 'ambiguous') return no('unclear', 403, 'only case, or what trails a name, decides which rule holds')
+    if (rule === null) return noRule
+    if (rule === 'ambiguous') return ambiguous
     let session: Session<AnyData> | undefined
     try {
       session = await sessions.open(original)
@@ -143,3 +143,7 @@ function seconds(duration: string): number {
 function no(outcome: No['outcome'], status: number, detail: string): No {
   return { outcome, problem: new Problem(status, outcome, detail) }
 }
+
+// Made once: an error is expensive, and these are what a scanner gets.
+const noRule = no('no-rule', 403, 'no rule lets this through')
+const ambiguous = no('unclear', 403, 'only case, or what trails a name, decides which rule holds')
