@@ -17,17 +17,21 @@ async function call(method, path, body) {
   throw new Error('That did not work.')
 }
 
-/** Does it, and says in the banner when it could not; whether it could. */
-async function attempt(action) {
-  try {
-    await action()
-    at('banner').hidden = true
-    return true
-  } catch (error) {
-    at('banner').textContent = error.message
-    at('banner').hidden = false
-    return false
-  }
+let before = Promise.resolve()
+
+/** Does it when what was attempted before is done, and says in the banner when it could not; whether it could. */
+function attempt(action) {
+  before = before.then(action).then(
+    () => say(''),
+    (error) => say(error.message),
+  )
+  return before
+}
+
+function say(problem) {
+  at('banner').textContent = problem
+  at('banner').hidden = problem === ''
+  return problem === ''
 }
 
 function fill(list, texts) {

@@ -1,16 +1,17 @@
 // The whole shop in a real browser: two replicas of everything, which are killed, as is Redis.
 import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
-import { after, before, test } from 'node:test'
+import { after, before, test, type TestContext } from 'node:test'
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core'
 import { startShop, type Shop } from '../start.ts'
 
 const flags =
   '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'
 const patienceMs = 20_000
+/** Of tests that wait for more than the browser. */
+const timeout = 60_000
 const said: string[] = []
 const events = new EventEmitter()
-/** Until then what was killed stays away. */
 let mayReturn = Promise.withResolvers<void>()
 let shop: Shop
 let browser: Browser
@@ -78,15 +79,15 @@ async function orderAtLast(page: Page): Promise<void> {
   assert.equal(status, 201)
 }
 
-/** kill -9, of all of them at once. */
-async function kill(...names: readonly string[]): Promise<void> {
+/** kill -9, of all of them at once. They stay away until `back()`, or the end of the test. */
+async function kill(t: TestContext, ...names: readonly string[]): Promise<void> {
   mayReturn = Promise.withResolvers()
+  t.after(() => mayReturn.resolve())
   const gone = names.map((name) => hears(`${name} (`))
   for (const name of names) process.kill(shop.programs.get(name)!.pid, 'SIGKILL')
   await Promise.all(gone)
 }
 
-/** Those that were killed may come back, and do. */
 async function back(...names: readonly string[]): Promise<void> {
   const all = names.map((name) => hears(`${name} is back`))
   mayReturn.resolve()
@@ -157,11 +158,11 @@ test('a cart that is ordered from two tabs at once is one order', async () => {
   assert.equal(await ada.locator('tr').count(), 2)
 })
 
-test('a replica of everything is killed, and nobody notices', async () => {
+test('a replica of everything is killed, and nobody notices', { timeout }, async (t) => {
   const killed = ['storefront-1', 'cart-1', 'orders-1', 'live-1', 'recommendations-1', 'holdfast-1']
   const page = await ada.context().newPage()
   await page.goto(shop.url)
-  await kill(...killed)
+  await kill(t, ...killed)
   await page.reload()
   await shows(page, 'h1', 'Hello, ada')
   await shows(page, '#recommendations', /^For ada: /)
@@ -169,18 +170,19 @@ test('a replica of everything is killed, and nobody notices', async () => {
   await click(page, 'Order')
   await shows(page, 'tr', 'Rye bread')
   await shows(ada, 'tr', 'Rye bread')
-  await click(cleo, 'Pack')
+  await cleo.locator('tr', { hasText: 'Rye bread' }).getByRole('button', { name: 'Pack' }).click()
   await shows(ada, 'tr[data-status=packed]', 'Rye bread')
   await back(...killed)
   await page.close()
 })
 
-test('without Redis the shop says so, lets nobody in and signs nobody out', async () => {
+test('without Redis the shop says so, lets nobody in and signs nobody out', { timeout }, async (t) => {
   const page = await ada.context().newPage()
   await page.goto(shop.url)
   await add(page, 'Oat biscuits')
+  await shows(page, '#cart', 'Oat biscuits')
   const before = await credentials(ada.context())
-  await kill('redis')
+  await kill(t, 'redis')
 
   await page.locator('[data-add="Teapot"]').click()
   await shows(page, '#banner', 'at the moment')
