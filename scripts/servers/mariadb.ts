@@ -20,7 +20,7 @@ export interface Mariadb extends Server {
 
 /** Small and quick to start. Its commits survive `kill()` and crashes of its own, not a crash of the machine. */
 const small = {
-  'innodb-flush-log-at-trx-commit': '0',
+  'innodb-flush-log-at-trx-commit': '2',
   'innodb-flush-method': 'nosync',
   'innodb-log-file-size': '16M',
   'innodb-buffer-pool-size': '64M',

@@ -64,11 +64,18 @@ export function leasing(pool: MysqlPool, who: string): Leased {
 }
 
 /** How many rows a statement wrote, that is a transaction of its own. */
-export async function written(connection: MysqlConnection, sql: string, values: Value[]): Promise<number> {
+export function written(connection: MysqlConnection, sql: string, values: Value[]): Promise<number> {
+  return afresh(async () => {
+    const [header] = await connection.execute(sql, values)
+    return (header as { affectedRows: number }).affectedRows
+  })
+}
+
+/** A whole transaction, which the server has rolled back when it is the victim of a deadlock: then again. */
+export async function afresh<T>(transaction: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
-      const [header] = await connection.execute(sql, values)
-      return (header as { affectedRows: number }).affectedRows
+      return await transaction()
     } catch (error) {
       if (errorNumber(error) !== deadlock || attempt === attemptsAtMost) throw error
     }

@@ -1,5 +1,6 @@
 // Sessions in MySQL or MariaDB, through a pool of mysql2.
 import {
+  afresh,
   errorNumber,
   leasing,
   quoted,
@@ -24,7 +25,9 @@ const who = 'mysqlStore'
 const defaultTable = 'holdfast_sessions'
 const duplicateKey = 1062
 /** Few enough rows that nobody waits for their locks. */
-const sweptAtOnce = 100
+const removedAtOnce = 100
+/** Not by NOW(), which goes through the time zone and has an hour twice a year. */
+const serverNow = `TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000`
 
 /**
  * Keeps sessions in MySQL 8 or later, or MariaDB 10.6 or later, in the table that `mysqlStoreSchema` makes. The pool, of `mysql2/promise`, is yours:
@@ -41,10 +44,11 @@ const sweptAtOnce = 100
  * by itself at each write, unless the user of the pool has a right that passes over it (SUPER, READ ONLY ADMIN, CONNECTION ADMIN): give it none. In a
  * Galera cluster use one node at a time, or `wsrep_sync_wait=1`.
  *
- * Each call is one statement by an index, and a second where a read finds nothing; `sweep` is two for each hundred records, a `put` that finds an expired
- * record in its place three. Durable is what
- * the server means by it: `innodb_flush_log_at_trx_commit=1` and `sync_binlog=1` for a crash, semi-synchronous replication for a failover.
- * The victim of a deadlock is tried again; other errors of the server reject.
+ * Each call is one statement by an index, and a second where a read finds nothing; `sweep` is two for each hundred records, a `delete` of several
+ * a transaction for each hundred, a `put` that finds an expired record in its place three. What is swept has expired by the server's clock too.
+ *
+ * Durable is what the server means by it: `innodb_flush_log_at_trx_commit=1` and `sync_binlog=1` for a crash, semi-synchronous replication, with
+ * a timeout that never comes, for a failover. The victim of a deadlock is tried again; other errors of the server reject.
  * @throws ConfigError when `table` is no name; the first call rejects with one when the settings of the pool are wrong
  */
 export function mysqlStore(pool: MysqlPool, o: MysqlStoreOptions = {}): SweepableStore & ScannableStore {
@@ -59,9 +63,14 @@ export function mysqlStore(pool: MysqlPool, o: MysqlStoreOptions = {}): Sweepabl
   const endIf = `DELETE FROM ${table} WHERE id = ? AND version = ? AND expiresAt > ?`
   const end = `DELETE FROM ${table} WHERE id = ? AND expiresAt > ?`
   const clear = `DELETE FROM ${table} WHERE id = ? AND expiresAt <= ?`
-  const expired = `SELECT id FROM ${table} WHERE expiresAt <= ? LIMIT ?`
+  const many = `id IN (?${', ?'.repeat(removedAtOnce - 1)})`
+  const lockMany = `SELECT CONVERT(id USING utf8mb4) AS id, expiresAt FROM ${table} FORCE INDEX (PRIMARY) WHERE ${many} FOR UPDATE`
+  const endMany = `DELETE FROM ${table} WHERE ${many}`
+  // By the server's clock too: what a machine whose clock is ahead takes for expired is live for the others.
+  const over = `<= LEAST(?, ${serverNow})`
+  const expired = `SELECT id FROM ${table} WHERE expiresAt ${over} LIMIT ?`
   // The `+ 0` keeps the optimizer from going by the end.
-  const sweepAway = `DELETE FROM ${table} WHERE id IN (?${', ?'.repeat(sweptAtOnce - 1)}) AND expiresAt + 0 <= ?`
+  const sweepAway = `DELETE FROM ${table} WHERE ${many} AND expiresAt + 0 ${over}`
 
   const columns = `${readOnly}, CONVERT(id USING utf8mb4) AS id, CONVERT(userId USING utf8mb4) AS userId, ${changing.slice(1).join()}`
   // A record says beside what it holds whether its server may be asked at all. Where none is found a row has to be made up for that, at half as
@@ -107,6 +116,22 @@ export function mysqlStore(pool: MysqlPool, o: MysqlStoreOptions = {}): Sweepabl
     }, signal)
   }
 
+  /** Looked at first, since MySQL does not say which rows a statement removed. */
+  function endThese(ids: readonly string[], now: number, signal?: AbortSignal): Promise<readonly string[]> {
+    const values = filled(ids)
+    return leased(
+      (connection) =>
+        afresh(async () => {
+          await connection.query('START TRANSACTION')
+          const rows = await rowsOf(connection, lockMany, values)
+          if (rows.length > 0) await connection.execute(endMany, values)
+          await connection.query('COMMIT')
+          return rows.filter((row) => Number(row['expiresAt']) > now).map((row) => row['id'] as string)
+        }),
+      signal,
+    )
+  }
+
   return {
     async get(id, { signal } = {}) {
       return (await found(byId, [id, clock.now()], signal))[0] ?? null
@@ -123,11 +148,16 @@ export function mysqlStore(pool: MysqlPool, o: MysqlStoreOptions = {}): Sweepabl
       return write(endIf, [id, expected, now], signal)
     },
 
-    // One by one, since MySQL does not say which rows a statement removed; side by side, so they are flushed together.
     async delete(ids, { signal } = {}) {
       const now = clock.now()
-      const ended = await Promise.all(ids.map((id) => write(end, [id, now], signal)))
-      return ids.filter((_, i) => ended[i])
+      if (ids.length === 1) return (await write(end, [ids[0]!, now], signal)) ? ids : []
+      // In one order for all, so that two who end the same sessions don't lock each other out.
+      const sorted = [...new Set(ids)].sort()
+      const ended: string[] = []
+      for (let at = 0; at < sorted.length; at += removedAtOnce) {
+        ended.push(...(await endThese(sorted.slice(at, at + removedAtOnce), now, signal)))
+      }
+      return ended
     },
 
     async listByUser(userId, { signal } = {}) {
@@ -140,10 +170,9 @@ export function mysqlStore(pool: MysqlPool, o: MysqlStoreOptions = {}): Sweepabl
       for (let swept = 0; ;) {
         const now = clock.now()
         const removed = await leased(async (connection) => {
-          const rows = await rowsOf(connection, expired, [now, String(Math.min(sweptAtOnce, limit - swept))])
+          const rows = await rowsOf(connection, expired, [now, String(Math.min(removedAtOnce, limit - swept))])
           if (rows.length === 0) return null
-          const ids = Array.from({ length: sweptAtOnce }, (_, i) => (rows[i] ?? rows[0]!)['id'] as Value)
-          return written(connection, sweepAway, [...ids, now])
+          return written(connection, sweepAway, [...filled(rows.map(({ id }) => id as Value)), now])
         })
         swept += removed ?? 0
         if (removed === null || swept >= limit) return swept
@@ -181,6 +210,11 @@ export function mysqlStoreSchema(table: string = defaultTable): readonly string[
   KEY byEnd (expiresAt)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC`,
   ]
+}
+
+/** As many as a statement for many takes; which of them come twice makes no difference. */
+function filled(ids: readonly Value[]): Value[] {
+  return Array.from({ length: removedAtOnce }, (_, i) => ids[i] ?? ids[0]!)
 }
 
 function valuesOf(record: SessionRecord): Value[] {

@@ -42,7 +42,7 @@ const slackMs = 3_600_000
  * two (`ANY 1 (a, b)`). A standby is never read from: calls reject. A primary that was replaced must be shut off, since it would go on answering.
  *
  * Statements are prepared, under names that begin with that of the table: PgBouncer has to know them (1.21, `max_prepared_statements`), or pool by session.
- * Any isolation level will do; READ COMMITTED, which is the default, is the fastest.
+ * What is swept has expired by the server's clock too. Any isolation level will do; READ COMMITTED, which is the default, is the fastest.
  * @throws ConfigError when `table` is not such a name
  */
 export function postgresStore(pool: PostgresPool, o: PostgresStoreOptions = {}): SweepableStore & ScannableStore {
@@ -176,6 +176,8 @@ function statements(table: string) {
   // A write whose wait for the standby was called off shows, though it may yet be lost. This is written to the log after it, so whoever waits for
   // this to be on a standby has waited for that too. A statement that finds nothing to change would not wait otherwise.
   const mark = `pg_logical_emit_message(true, 'holdfast', '')`
+  // By the server's clock too: what a machine whose clock is ahead takes for expired is live for the others.
+  const over = 'least($1, floor(extract(epoch FROM now()) * 1000)::bigint)'
   const byId = `SELECT ${columns} FROM ${table} WHERE id = $1 AND expires_at > $2`
   return {
     table,
@@ -199,10 +201,11 @@ function statements(table: string) {
     end: `
       WITH ended AS (DELETE FROM ${table} WHERE id = ANY ($1) RETURNING id, expires_at)
       SELECT ${mark}, ended.* FROM (SELECT) AS one LEFT JOIN ended ON true`,
-    // Several may sweep side by side. What is locked here can't be written anew before it is removed.
+    // Several may sweep side by side. What is locked here can't be written anew before it is removed, so its place is still its own, and found
+    // without a look into an index that is as large as the table.
     sweep: `
-      DELETE FROM ${table} WHERE id = ANY (ARRAY(
-        SELECT id FROM ${table} WHERE sweep_at <= $1 AND expires_at <= $1 ORDER BY sweep_at LIMIT $2 FOR UPDATE SKIP LOCKED))`,
+      DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM ${table} WHERE sweep_at <= ${over} AND expires_at <= ${over} ORDER BY sweep_at LIMIT $2 FOR UPDATE SKIP LOCKED))`,
   }
 }
 

@@ -123,6 +123,7 @@ test('every statement finds its rows by an index', async () => {
   await store.put({ ...records[1]!, version: 3, expiresAt: 0 }, 2)
   await store.put({ ...records[6]!, expiresAt: clock.now() + 3_600_000 }, null)
   await store.delete(['id-2'])
+  await store.delete(['id-4', 'id-5'])
   await store.listByUser('user-3')
   await store.sweep(50)
   await store.scan({ cursor: 'id-3', limit: 10 })
@@ -141,6 +142,8 @@ test('every statement finds its rows by an index', async () => {
     'UPDATE PRIMARY range',
     'DELETE PRIMARY range',
     'DELETE PRIMARY range',
+    'DELETE PRIMARY range',
+    'SELECT PRIMARY range',
     'DELETE PRIMARY range',
     'SELECT byUser ref',
     'SELECT byEnd range',
@@ -205,26 +208,78 @@ test('a pool that would lose writes or change text is refused', async () => {
   }
 })
 
+test('a machine whose clock is ahead sweeps nothing that is live', async () => {
+  const table = await newTable()
+  const store = mysqlStore(pools[0]!, { table })
+  const ahead = mysqlStore(pools[1]!, { table, clock: { now: () => Date.now() + 3 * 3_600_000 } })
+  await store.put(record('a'), null)
+  assert.equal(await ahead.sweep(10), 0)
+  assert.equal((await store.get('a'))?.id, 'a')
+})
+
+test('many endings take one connection, and a few statements', async () => {
+  const table = await newTable()
+  const ids = Array.from({ length: 250 }, (_, i) => `id-${i}`)
+  const free = mysqlStore(pools[0]!, { table })
+  await Promise.all(ids.map((id) => free.put(record(id), null)))
+  let [leases, leasesAtMost, statements] = [0, 0, 0]
+  const watched = {
+    async getConnection() {
+      const connection = await pools[0]!.getConnection()
+      leasesAtMost = Math.max(leasesAtMost, ++leases)
+      return {
+        execute(sql: string, values: (string | number | null | Uint8Array)[] = []) {
+          statements++
+          return connection.execute(sql, values)
+        },
+        query: (sql: string) => connection.query(sql),
+        release() {
+          leases--
+          connection.release()
+        },
+        destroy: () => connection.destroy(),
+      }
+    },
+  }
+  const ended = await mysqlStore(watched, { table }).delete([...ids, 'id-7', 'unknown'])
+  assert.deepEqual([...ended].sort(), ids.sort())
+  assert.deepEqual([leasesAtMost, statements], [1, 6])
+  assert.deepEqual(await free.listByUser('anna'), [])
+})
+
+test('of two who end the same sessions, each ending is told to one', async () => {
+  const table = await newTable()
+  const [one, two] = [mysqlStore(pools[0]!, { table }), mysqlStore(pools[1]!, { table })]
+  const ids = Array.from({ length: 300 }, (_, i) => `id-${i}`)
+  await Promise.all(ids.map((id) => one.put(record(id), null)))
+  const ended = await Promise.all([one.delete(ids), two.delete(ids.toReversed()), one.delete(ids.slice(50))])
+  assert.deepEqual(ended.flat().sort(), ids.sort())
+})
+
 test('the victim of a deadlock is tried again', async () => {
+  for (const remove of ['sweep', 'delete'] as const) await deadlocked(remove)
+})
+
+async function deadlocked(remove: 'sweep' | 'delete'): Promise<void> {
   const table = await newTable()
   const clock = fakeClock()
   const store = mysqlStore(pools[0]!, { table, clock })
   const ids = Array.from({ length: 50 }, (_, i) => `id-${100 + i}`)
   await Promise.all(ids.map((id) => store.put({ ...record(id), expiresAt: clock.now() + 60_000 }, null)))
-  clock.advance('60s')
+  if (remove === 'sweep') clock.advance('60s')
   const other = await pools[1]!.getConnection()
   await other.query('START TRANSACTION')
   // Who has written more is not the victim.
   await other.query(`UPDATE ${table} SET epoch = 1 WHERE id > 'id-101'`)
-  const sweeping = store.sweep(50)
+  const removing = remove === 'sweep' ? store.sweep(50) : store.delete(ids).then((ended) => ended.length)
   while ((await statusOf('Innodb_row_lock_current_waits')) === 0);
   const before = await statusOf('Innodb_deadlocks')
   await other.query(`UPDATE ${table} SET epoch = 1`)
   await other.query('COMMIT')
   other.release()
-  assert.equal(await sweeping, 50)
+  assert.equal(await removing, 50)
   assert.equal(await statusOf('Innodb_deadlocks'), before + 1)
-})
+}
 
 test('a row that somebody keeps locked makes a write reject, and nothing else', async () => {
   const store = mysqlStore(pools[0]!, { table: await newTable() })
@@ -269,10 +324,11 @@ test('a server that stands still, and one that is killed, leave a pool that work
   assert.equal((await store.get('a'))?.version, 1)
   assert.ok((await many()).every(({ status }) => status === 'fulfilled'))
 
+  for (let version = 2; version <= 100; version++) await store.put({ ...record('a'), version }, version - 1)
   await own.kill()
   for (const outcome of await many()) assert.equal(outcome.status, 'rejected')
   const again = await startMariadb({ port: own.port, folder: own.folder })
-  assert.equal((await store.get('a'))?.version, 1)
+  assert.equal((await store.get('a'))?.version, 100)
   assert.ok((await many()).every(({ status }) => status === 'fulfilled'))
   await pool.end()
   await again.stop()

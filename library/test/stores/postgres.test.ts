@@ -108,6 +108,7 @@ test('every statement finds its rows by an index', async () => {
       const plan = rows.map((row) => row['QUERY PLAN'] as string).join('\n')
       assert.doesNotMatch(plan, /Seq Scan|Sort/, `${text}\n${plan}`)
       assert.match(plan, /Index (Only )?Scan/, text)
+      if (text.includes('SKIP LOCKED')) assert.match(plan, /Tid Scan/, plan)
       await connection.query('ROLLBACK')
     }
   } finally {
@@ -151,6 +152,14 @@ test('two sweep side by side, and neither waits for the other or takes what is w
   assert.equal(await store.put(record('s7', clock.now()), null), true)
   assert.equal(await store.sweep(60), 0)
   assert.ok(await store.get('s7'))
+})
+
+test('a machine whose clock is ahead sweeps nothing that is live', async () => {
+  const { store, table } = await make()
+  const ahead = postgresStore(pools[1]!, { table, clock: { now: () => Date.now() + 3 * 3_600_000 } })
+  await store.put(record('a'), null)
+  assert.equal(await ahead.sweep(10), 0)
+  assert.equal((await store.get('a'))?.id, 'a')
 })
 
 describe('a server that does not answer', () => {
