@@ -1,4 +1,5 @@
 // The feed in MySQL or MariaDB: a table whose rows are numbered in the order of their commits.
+import { base64url } from '#crypto'
 import { ConfigError } from '../errors.ts'
 import type { Feed } from '../feed.ts'
 import { milliseconds, type Duration } from '../internal/duration.ts'
@@ -76,7 +77,7 @@ export function mysqlFeed(pool: MysqlPool, o: MysqlFeedOptions = {}): Feed {
 
   return {
     async publish(notice, { signal } = {}) {
-      const tag = btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(9))))
+      const tag = base64url(crypto.getRandomValues(new Uint8Array(9)))
       await leased(async (connection) => {
         // Each publisher removes some of what has aged, so nobody has to remove much; and before it holds up the others.
         const [oldest] = (await rowsOf(connection, aged, [retentionMs])) as [Row]

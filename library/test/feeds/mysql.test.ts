@@ -68,6 +68,14 @@ test('a history that went back is a gap, also when its numbers have caught up', 
   }
 })
 
+test('a cursor goes through a URL as it is', async () => {
+  const { feed } = await make()
+  for (let i = 0; i < 50; i++) {
+    await feed.publish(notice('a'))
+    assert.match((await stepOf(feed)).cursor, /^[\w.-]+$/)
+  }
+})
+
 test('a cursor that is none is a gap', async () => {
   const { feed } = await make()
   await feed.publish(notice('a'))
