@@ -143,3 +143,31 @@ it('the doctor finds what can lose endings', async () => {
   assert.deepEqual(await wrong(url), [])
   assert.deepEqual(await wrong(server.url), ['rights of the MySQL user'])
 })
+
+it('the doctor says when semi-synchronous replication may give up, and when it has', async () => {
+  const own = await startMariadb({ settings: { 'skip-log-bin': '0', 'log-bin': 'binlog' } })
+  const pool = createPool({ uri: own.url })
+  const engine = await openEngine(urlOf(own.url))
+  const set = (name: string, to: string) => pool.query(`SET GLOBAL rpl_semi_sync_master_${name} = ${to}`)
+  const replication = async () => (await engine.inspect()).find(({ what }) => what === 'MySQL replication')!
+  assert.match((await replication()).advice!, /use semi-synchronous replication with AFTER_SYNC/)
+  await set('wait_point', 'AFTER_SYNC')
+  await set('enabled', 'ON')
+  assert.match((await replication()).advice!, /primary: set rpl_semi_sync_master_timeout = 4294967295[^;]*$/)
+  await set('timeout', '4294967295')
+  assert.deepEqual(await replication(), {
+    what: 'MySQL replication',
+    ok: true,
+    found: 'semi-synchronous, AFTER_SYNC, timeout 4294967295 ms',
+    advice: null,
+  })
+  await set('timeout', '1')
+  await pool.query('CREATE TABLE lonely (n INT)')
+  await set('timeout', '4294967295')
+  const { ok, found, advice } = await replication()
+  assert.deepEqual([ok, found], [false, 'semi-synchronous, but given up, AFTER_SYNC, timeout 4294967295 ms'])
+  assert.match(advice!, /primary: bring back the replicas/)
+  await engine.close()
+  await pool.end()
+  await own.stop()
+})

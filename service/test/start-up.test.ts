@@ -167,6 +167,8 @@ describe('settings', () => {
       'redis://u:hunter2@',
       'redis://u:hunter2@h/x',
       'redis+cluster://u:hunter2@h',
+      'redis+sentinel://u:hunter2/name',
+      'redis+cluster://u:hunter2,b:2',
       'redid://u:hunter2@h',
       'redis://u:hunter2%@h',
     ]) {

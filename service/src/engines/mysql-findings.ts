@@ -10,17 +10,21 @@ const asked = [
   'log_bin',
   'sync_binlog',
   // One of them has the words of before MySQL 8.0.26.
-  'rpl_semi_sync_source_enabled',
-  'rpl_semi_sync_master_enabled',
-  'rpl_semi_sync_source_wait_point',
-  'rpl_semi_sync_master_wait_point',
+  ...['source', 'master'].flatMap((kind) =>
+    ['enabled', 'wait_point', 'timeout', 'status'].map((name) => `rpl_semi_sync_${kind}_${name}`),
+  ),
 ]
+/** Within a day somebody notices that writes wait. */
+const longMs = 86_400_000
 
 export async function inspectMysql(pool: Pool): Promise<readonly Finding[]> {
-  const [rows] = await pool.query('SHOW GLOBAL VARIABLES WHERE Variable_name IN (?)', [asked])
-  const values = new Map(
-    (rows as { Variable_name: string; Value: string }[]).map((row) => [row.Variable_name, row.Value]),
-  )
+  const values = new Map<string, string>()
+  for (const kind of ['VARIABLES', 'STATUS']) {
+    const [rows] = await pool.query(`SHOW GLOBAL ${kind} WHERE Variable_name IN (?)`, [asked])
+    for (const row of rows as { Variable_name: string; Value: string }[]) {
+      values.set(row.Variable_name.toLowerCase(), row.Value)
+    }
+  }
   const [grants] = await pool.query('SHOW GRANTS')
   return [
     version(values),
@@ -73,16 +77,29 @@ function durability(values: Values): Finding {
 
 /** Whether there are replicas at all can only be asked with rights that Holdfast should not have. */
 function replication(values: Values): Finding {
-  const value = (name: string) =>
-    values.get(`rpl_semi_sync_source_${name}`) ?? values.get(`rpl_semi_sync_master_${name}`)
+  const kind = values.has('rpl_semi_sync_source_enabled') ? 'source' : 'master'
+  const value = (name: string) => values.get(`rpl_semi_sync_${kind}_${name}`)
   const isSemi = value('enabled') === 'ON'
-  const isLossless = isSemi && value('wait_point') === 'AFTER_SYNC'
+  // After the timeout the primary goes on alone, and says so here only.
+  const isAlone = isSemi && value('status') === 'OFF'
+  const missing = [
+    isSemi && value('wait_point') === 'AFTER_SYNC'
+      ? []
+      : 'use semi-synchronous replication with AFTER_SYNC, or Group Replication',
+    isSemi && Number(value('timeout')) < longMs
+      ? `set rpl_semi_sync_${kind}_timeout = 4294967295, so that writes wait for a replica, however long`
+      : [],
+    isAlone ? 'bring back the replicas, none of which confirms anything now' : [],
+  ].flat()
   return {
     what: 'MySQL replication',
-    ok: true,
-    found: isSemi ? `semi-synchronous, ${value('wait_point')}` : 'no replica is waited for',
-    advice: isLossless
-      ? null
-      : 'if a replica may take over, the last endings can be lost with the primary: use semi-synchronous replication with AFTER_SYNC, or Group Replication',
+    ok: !isAlone,
+    found: isSemi
+      ? `semi-synchronous${isAlone ? ', but given up' : ''}, ${value('wait_point')}, timeout ${value('timeout')} ms`
+      : 'no replica is waited for',
+    advice:
+      missing.length === 0
+        ? null
+        : `if a replica may take over, the last endings can be lost with the primary: ${missing.join('; ')}`,
   }
 }

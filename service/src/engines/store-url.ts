@@ -134,7 +134,8 @@ function parseMany(text: string): ManyNodes & { name: string } {
   const [, protocol, mode, userInfo = '', hosts, name = ''] = parts
   const nodes = hosts!.split(',').map((node) => {
     const found = /^(\[[\da-f:.]+\]|[^:[\]]+):(\d{1,5})$/i.exec(node)
-    if (found === null || Number(found[2]) > 65_535) throw new Error(`'${node}' is no <host>:<port>`)
+    if (found === null || Number(found[2]) > 65_535)
+      throw new Error('expected <host>:<port> for each node; encode special characters in the password')
     return { host: found[1]!.replace(/^\[|\]$/g, ''), port: Number(found[2]) }
   })
   const [username = '', ...password] = userInfo.split(':')
