@@ -19,6 +19,7 @@ export function natsFeedStream(o: NatsFeedOptions & { replicas?: number | undefi
     stream: o.stream ?? 'holdfast-feed',
     replicas: o.replicas,
     maxAgeMs: milliseconds('retention', o.retention ?? '1h'),
+    perSubject: 1,
   })
 }
 

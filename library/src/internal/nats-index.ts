@@ -10,7 +10,7 @@ type Entries = Map<string, number>
 /** Of the subjects of lists. */
 export const listPrefix = 'u.'
 
-/** Entries are kept `skewMs` longer than that. */
+/** Entries are kept `skewMs` longer than that, by the clock of the servers: a machine that is ahead must not take the sessions of others off the list. */
 export function natsIndex(log: NatsLog, skewMs: number) {
   const lastEdits = new Map<string, Promise<void>>()
 
@@ -39,7 +39,6 @@ export function natsIndex(log: NatsLog, skewMs: number) {
   /** Tries until nobody else wrote in between, or nobody waits any more. `change` answers whether there is something to write. */
   async function edit(
     userId: string,
-    now: number,
     signal: AbortSignal | undefined,
     change: (entries: Entries) => boolean,
   ): Promise<void> {
@@ -48,7 +47,7 @@ export function natsIndex(log: NatsLog, skewMs: number) {
       for (let attempt = 0; ; attempt++) {
         signal?.throwIfAborted()
         const list = await log.last(subject)
-        const entries = entriesIn(list, now)
+        const entries = entriesIn(list, list?.at ?? 0)
         if (!change(entries)) return
         // A list that goes just when an entry comes takes nothing with it: its place is another one then.
         const isDone =
@@ -69,15 +68,15 @@ export function natsIndex(log: NatsLog, skewMs: number) {
     },
 
     /** Lists `id` until `until` at least. */
-    cover: (userId: string, id: string, until: number, now: number, signal?: AbortSignal): Promise<void> =>
-      edit(userId, now, signal, (entries) => {
+    cover: (userId: string, id: string, until: number, signal?: AbortSignal): Promise<void> =>
+      edit(userId, signal, (entries) => {
         if ((entries.get(id) ?? 0) >= until) return false
         entries.set(id, until)
         return true
       }),
 
-    remove: (userId: string, ids: readonly string[], now: number, signal?: AbortSignal): Promise<void> =>
-      edit(userId, now, signal, (entries) => ids.filter((id) => entries.delete(id)).length > 0),
+    remove: (userId: string, ids: readonly string[], signal?: AbortSignal): Promise<void> =>
+      edit(userId, signal, (entries) => ids.filter((id) => entries.delete(id)).length > 0),
 
     /** Whether a list names nothing any more. */
     isOver: (list: NatsMessage, now: number): boolean => entriesIn(list, now).size === 0,

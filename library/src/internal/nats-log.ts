@@ -1,4 +1,4 @@
-// A stream of NATS JetStream in which every subject keeps its last message: what the store and the feed do with it.
+// A stream of NATS JetStream in which the last message of a subject is what counts: what the store and the feed do with it.
 import { ConfigError } from '../errors.ts'
 
 /** What `connect` of @nats-io/transport-node (or nats-core) 3 gives. */
@@ -55,7 +55,16 @@ export interface NatsStream {
   readonly allow_direct: boolean
 }
 
-export function natsStream(o: { stream: string; replicas?: number | undefined; maxAgeMs: number }): NatsStream {
+/**
+ * `perSubject` is 1, or -1 for what no server may lose by itself: a server of 2.9 that was killed miscounts what was replaced just before, and
+ * when it starts removes the last message of the subject with the rest.
+ */
+export function natsStream(o: {
+  stream: string
+  replicas?: number | undefined
+  maxAgeMs: number
+  perSubject: 1 | -1
+}): NatsStream {
   const { stream, replicas = 1 } = o
   if (!/^[\w-]{1,100}$/.test(stream))
     throw new ConfigError(`stream: expected letters, digits, - and _, got '${stream}'`)
@@ -67,7 +76,7 @@ export function natsStream(o: { stream: string; replicas?: number | undefined; m
     subjects: [`${stream}.>`],
     storage: 'file',
     num_replicas: replicas,
-    max_msgs_per_subject: 1,
+    max_msgs_per_subject: o.perSubject,
     max_age: o.maxAgeMs * 1e6,
     duplicate_window: Math.min(120_000, o.maxAgeMs || Infinity) * 1e6,
     // What is full refuses; it never drops what is live.
@@ -100,6 +109,17 @@ export function natsLog(connection: NatsConnection, manager: NatsJetStream, stre
     if (found === null) return null
     const { subject, seq, data, time } = found
     return { subject: subject.slice(stream.length + 1), seq, bytes: data, at: time.getTime() }
+  }
+
+  /** Takes away the message at a place, if it is still there. A server that is killed within seconds may find it again, unless it is erased. */
+  async function remove(seq: number, erased = false): Promise<boolean> {
+    assertConnected()
+    try {
+      return await manager.streams.deleteMessage(stream, seq, erased)
+    } catch (error) {
+      if (isGone.has(codeOf(error))) return false
+      throw error
+    }
   }
 
   return {
@@ -144,7 +164,10 @@ export function natsLog(connection: NatsConnection, manager: NatsJetStream, stre
           if (codeOf(error) === idInProcess) return publish(subject, bytes, { expect })
           throw error
         })
-        return ack.duplicate ? null : ack.seq
+        if (ack.duplicate) return null
+        // Nobody waits for that: the last one counts.
+        if (after !== 0) void remove(after).catch(() => {})
+        return ack.seq
       } catch (error) {
         if (isOtherPlace.has(codeOf(error))) return null
         throw error
@@ -154,14 +177,18 @@ export function natsLog(connection: NatsConnection, manager: NatsJetStream, stre
     /** The last message of a subject. */
     last: (subject: string): Promise<NatsMessage | null> => message({ last_by_subj: `${stream}.${subject}` }),
 
-    /** Takes away the message at a place, if it is still there; leaves nothing behind. */
-    async remove(seq: number): Promise<boolean> {
-      assertConnected()
-      try {
-        return await manager.streams.deleteMessage(stream, seq, false)
-      } catch (error) {
-        if (isGone.has(codeOf(error))) return false
-        throw error
+    remove,
+
+    /**
+     * Takes away all messages of a subject up to the place `last`, oldest first, so that none of them is ever the last one again; a server that is killed
+     * has them erased all the same. Whether that at `last` was still there.
+     */
+    async clear(subject: string, last: number): Promise<boolean> {
+      for (;;) {
+        const first = await message({ seq: 1, next_by_subj: `${stream}.${subject}` })
+        if (first === null || first.seq > last) return false
+        const isGone = await remove(first.seq, true)
+        if (first.seq === last) return isGone
       }
     },
 

@@ -25,14 +25,17 @@ export interface NatsStoreOptions {
 
 /** What `streams.add` makes the stream of a store with. `replicas` is 1 unless given: 3 survive the loss of a server. */
 export function natsStoreStream(o: { stream?: string | undefined; replicas?: number | undefined } = {}): NatsStream {
-  return natsStream({ stream: o.stream ?? 'holdfast', replicas: o.replicas, maxAgeMs: 0 })
+  return natsStream({ stream: o.stream ?? 'holdfast', replicas: o.replicas, maxAgeMs: 0, perSubject: -1 })
 }
 
 /** How far apart the clocks of two machines may be. */
 const skewMs = 60_000
+/** An ending stays for so long: a server that is killed within seconds may find again what was replaced, and must find the ending after it. */
+const settledAfterMs = 300_000
 /** So many sessions are remembered by place, so that writing them needs no look first. */
 const knownAtMost = 1_000
 const pageSize = 64
+const beatSubject = subjectOf('')
 /** Of what `sweep` looks at, most is live: that many per session that it may remove. */
 const lookedAtPerSwept = 8
 
@@ -103,21 +106,21 @@ export function natsStore(
     return (await look(id, clock.now()))?.record ?? null
   }
 
-  async function cover(record: SessionRecord, stored: Known | null, now: number, o?: StoreOptions): Promise<void> {
+  async function cover(record: SessionRecord, stored: Known | null, o?: StoreOptions): Promise<void> {
     const { id, userId } = record
     const until = coverOf(record)
     if (userId === null || (stored?.userId === userId && until <= stored.covered)) return
-    await index.cover(userId, id, until, now, o?.signal)
+    await index.cover(userId, id, until, o?.signal)
   }
 
   /** Best effort: a listed session that is gone is harmless. Ids are not reused, so this can't hit a new session. */
-  async function uncover(sessions: readonly Listed[], now: number, o?: StoreOptions): Promise<void> {
+  async function uncover(sessions: readonly Listed[], o?: StoreOptions): Promise<void> {
     const users = Map.groupBy(sessions, ({ userId }) => userId)
     await Promise.all(
       [...users].map(async ([userId, theirs]) => {
         if (userId === null) return
         const ids = theirs.map(({ id }) => id)
-        await index.remove(userId, ids, now, o?.signal).catch(() => {})
+        await index.remove(userId, ids, o?.signal).catch(() => {})
       }),
     )
   }
@@ -125,7 +128,7 @@ export function natsStore(
   /** Takes a free id, or one whose session has expired. */
   async function start(record: SessionRecord, now: number, o?: StoreOptions): Promise<boolean> {
     const { bytes } = pack(record, 0)
-    await cover(record, null, now, o)
+    await cover(record, null, o)
     for (let attempt = 0, after = 0; ; attempt++) {
       const seq = await log.write(subjectOf(record.id), bytes, after, o?.signal)
       if (seq !== null) {
@@ -146,8 +149,9 @@ export function natsStore(
       if (known.get(id)?.version !== expected) await look(id, now)
       const stored = known.get(id)
       if (stored?.version !== expected || stored.expiresAt <= now) return false
-      if (ends ? await bury(id, stored.seq, o) : await rewrite(record, stored, now, o)) {
-        if (ends || stored.userId !== record.userId) await uncover([{ id, userId: stored.userId }], now, o)
+      if (ends ? await bury(id, stored.seq, o) : await rewrite(record, stored, o)) {
+        // Another user's list goes on naming it: it may be theirs again before we come to remove it there.
+        if (ends) await uncover([{ id, userId: stored.userId }], o)
         return true
       }
       known.delete(id)
@@ -155,23 +159,23 @@ export function natsStore(
     }
   }
 
-  async function rewrite(record: SessionRecord, stored: Known, now: number, o?: StoreOptions): Promise<boolean> {
-    await cover(record, stored, now, o)
+  async function rewrite(record: SessionRecord, stored: Known, o?: StoreOptions): Promise<boolean> {
+    await cover(record, stored, o)
     const seq = await log.write(subjectOf(record.id), pack(record, 0).bytes, stored.seq, o?.signal)
     if (seq !== null) remember(record, seq)
     return seq !== null
   }
 
-  /**
-   * An ending is a write like any other, so a change that races it finds another place. What it leaves is taken away at once: whoever
-   * comes later finds no message, which is not the place that they expect either.
-   */
+  /** An ending is a write like any other, so a change that races it finds another place. What it leaves is for `sweep`, later. */
   async function bury(id: string, seq: number, o?: StoreOptions): Promise<boolean> {
     known.delete(id)
-    const place = await log.write(subjectOf(id), tombstone, seq, o?.signal)
-    if (place === null) return false
-    await log.remove(place).catch(() => {})
-    return true
+    return (await log.write(subjectOf(id), tombstone, seq, o?.signal)) !== null
+  }
+
+  /** By the clock of the servers: a machine that is ahead must not remove what is live. The beat that it needs is a tombstone as others are. */
+  async function serverNow(): Promise<number> {
+    await log.add(beatSubject, tombstone)
+    return (await log.last(beatSubject))?.at ?? 0
   }
 
   /** Whose it was; `null` when there was none, or when it had expired. */
@@ -204,7 +208,6 @@ export function natsStore(
       const ended = await Promise.all(ids.map((id) => end(id, now, options)))
       await uncover(
         ended.filter((session) => session !== null),
-        now,
         options,
       )
       return ids.filter((_, i) => ended[i] !== null)
@@ -217,14 +220,14 @@ export function natsStore(
 
     async sweep(limit) {
       await ready()
-      const now = clock.now()
+      const now = o.clock?.now() ?? Math.min(Date.now(), await serverNow())
       let removed = 0
       let looked = 0
       // To the end, and once from the beginning; the next call goes on where this one stops.
       let rounds = sweptTo === 0 ? 1 : 2
       while (rounds > 0 && looked < limit * lookedAtPerSwept) {
         const page = await log.messages(sweptTo + 1, pageSize)
-        const over: { seq: number; isList: boolean }[] = []
+        const over: { seq: number; subject: string; counts: boolean }[] = []
         let due = removed
         for (const message of page) {
           if (due === limit) break
@@ -232,12 +235,13 @@ export function natsStore(
           const isList = subject.startsWith(listPrefix)
           sweptTo = seq
           looked++
-          if (isList ? !index.isOver(message, now) : live(message, now) !== null) continue
-          over.push({ seq, isList })
-          if (!isList) due++
+          if (!(isList ? index.isOver(message, now) : isOver(message, now))) continue
+          const counts = !isList && !isTombstone(message)
+          over.push({ seq, subject, counts })
+          if (counts) due++
         }
-        const gone = await Promise.all(over.map(({ seq }) => log.remove(seq)))
-        removed += over.filter(({ isList }, i) => !isList && gone[i]).length
+        const gone = await Promise.all(over.map(({ seq, subject }) => log.clear(subject, seq)))
+        removed += over.filter(({ counts }, i) => counts && gone[i]).length
         if (removed === limit) return removed
         if (page.length >= pageSize) continue
         sweptTo = 0
@@ -250,11 +254,14 @@ export function natsStore(
       await ready()
       const now = clock.now()
       const page = await log.messages(Number(cursor ?? 0) + 1, limit)
-      const records = page.flatMap((message) => {
-        if (message.subject.startsWith(listPrefix)) return []
-        const record = unpack(idIn(message.subject), message.bytes, now)
-        return record === null ? [] : [record]
-      })
+      const found = await Promise.all(
+        page.map(async ({ subject, seq, bytes }) => {
+          const record = subject.startsWith(listPrefix) ? null : unpack(idIn(subject), bytes, now)
+          // What was replaced may not be gone yet, and what replaced it comes later.
+          return record !== null && (await log.last(subject))?.seq === seq ? record : null
+        }),
+      )
+      const records = found.filter((record) => record !== null)
       return { records, cursor: page.length < limit ? null : String(page.at(-1)!.seq) }
     },
   }
@@ -290,6 +297,15 @@ const tombstone = pack(
   },
   0,
 ).bytes
+
+function isTombstone({ bytes }: NatsMessage): boolean {
+  return bytes.length === tombstone.length && bytes.every((byte, i) => byte === tombstone[i])
+}
+
+/** Whether a record is over, and for long enough when it is what ended a session. */
+function isOver(message: NatsMessage, now: number): boolean {
+  return live(message, now) === null && !(isTombstone(message) && message.at > now - settledAfterMs)
+}
 
 /** The live record in a message; `null` when it is over, `'unreadable'` when we can't tell. */
 function live(message: NatsMessage, now: number): SessionRecord | 'unreadable' | null {
