@@ -81,6 +81,8 @@ export async function startRedisSentinel(
     )
     // A sentinel that starts before the replicas are linked learns of them only ten seconds later.
     for (const replica of replicas) await untilInfo(replica, 'replication', /master_link_status:up/)
+    // Linked is not yet in sync: one that has acknowledged nothing could be promoted, and with it nothing that others had confirmed.
+    await untilInfo(master, 'replication', new RegExp(`(?:state=online,offset=[1-9][^]*){${count}}`))
     const quorum = Math.floor((o.sentinels ?? 1) / 2) + 1
     const sentinels = await Promise.all(
       Array.from({ length: o.sentinels ?? 1 }, () =>

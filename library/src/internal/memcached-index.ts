@@ -14,7 +14,10 @@ export interface MemcachedIndex {
   remove(key: string, ids: readonly string[], now: number, o: StoreOptions | undefined): Promise<void>
 }
 
-/** Entries, and the item, are kept `skewMs` longer than that. */
+/** A machine whose clock is ahead must not take the sessions of others off the list: they stay on it for so much longer than they live. */
+const forgottenAfterMs = 86_400_000
+
+/** `skewMs` is how far the clocks of two machines that read may be apart. */
 export function memcachedIndex(client: Commands, skewMs: number): MemcachedIndex {
   const lastEdits = new Map<string, Promise<void>>()
 
@@ -30,9 +33,9 @@ export function memcachedIndex(client: Commands, skewMs: number): MemcachedIndex
     return turn
   }
 
-  function entriesIn(value: unknown, now: number): Entries {
+  function entriesIn(value: unknown, since: number): Entries {
     const all = JSON.parse(value as string) as [string, number][]
-    return new Map(all.filter(([, until]) => until + skewMs > now))
+    return new Map(all.filter(([, until]) => until > since))
   }
 
   /** Tries until nobody else wrote in between, or nobody waits any more. `change` answers whether there is something to write. */
@@ -45,10 +48,10 @@ export function memcachedIndex(client: Commands, skewMs: number): MemcachedIndex
     for (let attempt = 0; ; attempt++) {
       o?.signal?.throwIfAborted()
       const item = await find(client, key)
-      const entries: Entries = item === null ? new Map() : entriesIn(item.value, now)
+      const entries: Entries = item === null ? new Map() : entriesIn(item.value, now - forgottenAfterMs)
       if (!change(entries)) return
       const text = JSON.stringify([...entries])
-      const lifetime = exptime(Math.max(0, ...entries.values()) + skewMs, now)
+      const lifetime = exptime(Math.max(0, ...entries.values()) + forgottenAfterMs, now)
       const { casUniq } = item ?? {}
       if (
         await isDone(
@@ -65,7 +68,7 @@ export function memcachedIndex(client: Commands, skewMs: number): MemcachedIndex
   return {
     async read(key, now) {
       const item = await find(client, key)
-      return item === null ? [] : [...entriesIn(item.value, now).keys()]
+      return item === null ? [] : [...entriesIn(item.value, now - skewMs).keys()]
     },
 
     cover: (key, id, until, now, o) =>

@@ -63,6 +63,13 @@ if not record then redis.call('SET', KEYS[1], '') end
 redis.call('DEL', KEYS[1])
 return record`)
 
+/** KEYS: the bucket. ARGV: since when, in seconds. Answers the entries that are listed for longer; writes something, which nobody sees. */
+export const provenListScript = script(`
+local entries = redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[1], '+inf')
+redis.call('ZADD', KEYS[1], 0, '')
+redis.call('ZREM', KEYS[1], '')
+return entries`)
+
 function script(text: string): Script {
   return { text, sha1: sha1(text) }
 }

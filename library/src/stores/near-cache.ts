@@ -1,7 +1,10 @@
 // A store with the latest records of this process in memory: for instances behind a balancer that sends a user to the same one.
-import type { SessionRecord, Store } from '../store.ts'
+import type { ScannableStore, SessionRecord, Store, SweepableStore } from '../store.ts'
 import { elapsedClock } from '../internal/elapsed.ts'
 import { milliseconds, type Duration } from '../internal/duration.ts'
+
+/** What a store can do, it can with copies before it. */
+export type NearCached<S extends Store> = Pick<S, Extract<keyof S, keyof SweepableStore | keyof ScannableStore>>
 
 export interface NearCacheOptions {
   /** How old a copy may be that is answered from. Default 1 s, as `maxStaleness`. */
@@ -28,7 +31,7 @@ interface Copy {
  * since a write needs the version that is stored; a refused one drops it. Only reads that say `mayLag` are answered from copies, so what another
  * instance did to the data is seen within `maxAge`, and endings and roles as without. `ConfigError` when `maxAge` is no duration.
  */
-export function nearCache<S extends Store>(store: S, o: NearCacheOptions = {}): S {
+export function nearCache<S extends Store>(store: S, o: NearCacheOptions = {}): NearCached<S> {
   const maxAgeMs = milliseconds('maxAge', o.maxAge ?? '1s')
   const { maxEntries = 10_000, elapsed = elapsedClock() } = o
   /** The one that was brought longest ago first. */
@@ -46,9 +49,7 @@ export function nearCache<S extends Store>(store: S, o: NearCacheOptions = {}): 
     }
   }
 
-  return {
-    ...store,
-
+  const near: Store & Partial<SweepableStore & ScannableStore> = {
     async get(id, options) {
       const at = elapsed()
       const copy = options?.mayLag === true ? copies.get(id) : undefined
@@ -76,5 +77,12 @@ export function nearCache<S extends Store>(store: S, o: NearCacheOptions = {}): 
       for (const id of ids) keep(id, null, elapsed())
       return ended
     },
+
+    listByUser: (userId, options) => store.listByUser(userId, options),
   }
+  // What it can do beside; a store may be an object of a class.
+  const { sweep, scan } = store as Partial<SweepableStore & ScannableStore>
+  if (sweep !== undefined) near.sweep = sweep.bind(store)
+  if (scan !== undefined) near.scan = scan.bind(store)
+  return near as unknown as NearCached<S>
 }

@@ -3,7 +3,14 @@ import { Bytes } from '#bytes'
 import { confirmedWrites, proofOf, type RedisDurability, type RedisPrimaries } from '../internal/redis-confirmed.ts'
 import { headBytes, pack, unknownFormat, unpack } from '../internal/packed.ts'
 import { coveredUntil, entryOf, idIn, type Place, placeOf, spanFor } from '../internal/redis-index.ts'
-import { coverScript, provenEndScript, provenGetScript, putScript, type Script } from '../internal/redis-scripts.ts'
+import {
+  coverScript,
+  provenEndScript,
+  provenGetScript,
+  provenListScript,
+  putScript,
+  type Script,
+} from '../internal/redis-scripts.ts'
 import { lookingAnew } from '../internal/redis-topology.ts'
 import type { ReadOptions, ScannableStore, SessionRecord } from '../store.ts'
 
@@ -60,7 +67,7 @@ const skewMs = 60_000
  * **With `durability: { replicas }`** a write resolves when so many replicas have it, over connections of the store's own to the primaries: opened by
  * the first write, closed with the client (that of a pool with the process). When fewer confirm in time it rejects, and its outcome is unknown: the primary may show it. What was
  * acknowledged is lost only with all of these servers, or when a replica without it is promoted, so the safest `replicas` is all of them. A
- * start waits twice. Reads are not confirmed. The client has no `keyPrefix`, and its user may run WAIT. More in docs/decisions/028.
+ * start waits twice, a list once; other reads are not confirmed. The client has no `keyPrefix`, and its user may run WAIT. More in docs/decisions/028.
  *
  * A call rejects when Redis does, and with a `ConfigError` when it meets a record that a newer Holdfast wrote; an ending only when Redis does.
  */
@@ -165,7 +172,13 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
   /** The ids of which the index says that they may be live. */
   async function indexed(place: Place): Promise<string[]> {
     const since = String(Math.floor((clock.now() - skewMs) / 1000))
-    const entries = (await redis.zRange(bucketKeys + place.bucket, since, '+inf', { BY: 'SCORE' })) as Uint8Array[]
+    const bucket = bucketKeys + place.bucket
+    // Who ends all that is listed must not be told by a primary that was replaced that there is nothing.
+    const listing =
+      confirmed === null
+        ? redis.zRange(bucket, since, '+inf', { BY: 'SCORE' })
+        : confirmed(bucket, (to) => run(to, provenListScript, bucket, [since]))
+    const entries = (await listing) as Uint8Array[]
     return entries.map((entry) => idIn(entry, place)).filter((id) => id !== null)
   }
 

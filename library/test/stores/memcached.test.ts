@@ -174,6 +174,20 @@ describe('a memcached of its own', { skip }, () => {
     assert.ok(commands <= 20 * 2 + 3 * 2, `${commands} commands`)
   })
 
+  test('a machine whose clock is hours ahead hides no session of the others', async (t) => {
+    const { client, store } = await fresh(t)
+    const early = memcachedStore(client, { clock: { now: () => Date.now() + 3 * 3_600_000 } })
+    await store.put(record({ id: 'right', userId: 'anna' }), null)
+    const at = Date.now() + 3 * 3_600_000
+    await early.put(record({ id: 'early', userId: 'anna', createdAt: at, seenAt: at, expiresAt: at + 60_000 }), null)
+    assert.ok((await store.listByUser('anna')).some(({ id }) => id === 'right'))
+    await early.delete(['early'])
+    assert.deepEqual(
+      (await store.listByUser('anna')).map(({ id }) => id),
+      ['right'],
+    )
+  })
+
   test('the list of a user lasts as long as the longest of its sessions, and is gone with the last', async (t) => {
     const { server, store } = await fresh(t)
     const now = Math.floor(Date.now() / 1000)

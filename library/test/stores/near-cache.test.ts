@@ -152,6 +152,32 @@ test('a copy is as old as the call that brought it, not as its answer', async ()
   assert.equal((await one.get(record.id, { mayLag: true }))?.version, 2)
 })
 
+test('a store may be an object of a class', async () => {
+  class Own implements Store {
+    #right = memoryStore()
+    get(id: string) {
+      return this.#right.get(id)
+    }
+    put(written: SessionRecord, expected: number | null) {
+      return this.#right.put(written, expected)
+    }
+    delete(ids: readonly string[]) {
+      return this.#right.delete(ids)
+    }
+    listByUser(userId: string) {
+      return this.#right.listByUser(userId)
+    }
+    sweep(limit: number) {
+      return this.#right.sweep(limit)
+    }
+  }
+  const near = nearCache(new Own())
+  await near.put(record, null)
+  assert.equal((await near.listByUser('ada')).length, 1)
+  assert.equal(await near.sweep(10), 0)
+  assert.ok(!('scan' in near))
+})
+
 test('no more copies are kept than was said', async () => {
   const { far, asked } = instances()
   const counting: Store = { ...far, get: (id, o) => (asked.reads++, far.get(id, o)) }

@@ -138,6 +138,19 @@ test('ending what is gone from the primary alone waits until the replicas have l
   assert.match(await client.info('commandstats'), /cmdstat_del:calls=1/)
 })
 
+test('a primary that was replaced does not say that a user has no sessions', async () => {
+  const { client, replicas } = await withReplicas(1)
+  const store = redisStore(client, { durability: { replicas: 1 } })
+  const own = record({ userId: 'bert' })
+  await store.put(own, null)
+  assert.deepEqual(await store.listByUser('bert'), [own])
+  assert.deepEqual(await store.listByUser('nobody'), [])
+  // The one that is asked does not hear of it.
+  await (await clientOf(replicas[0]!)).sendCommand(['REPLICAOF', 'NO', 'ONE'])
+  await assert.rejects(store.listByUser('bert'), unconfirmed(0, 1))
+  await assert.rejects(createSessions({ store }).endUser('nobody'), StoreUnavailableError)
+})
+
 test('a write that only the primary has is not acknowledged because a read finds it', async () => {
   const { replicas, client } = await withReplicas(1)
   const store = redisStore(client, { durability: { replicas: 1 } })
@@ -246,7 +259,7 @@ describe('every kind of client', () => {
     const { name, master, sentinels, sentinelRootNodes, stop } = await startRedisSentinel({ replicas: 2 })
     endings.push(stop)
     const watch = await clientOf(sentinels[0]!)
-    await watch.sendCommand(['SENTINEL', 'SET', name, 'down-after-milliseconds', '300'])
+    await watch.sendCommand(['SENTINEL', 'SET', name, 'down-after-milliseconds', '1000'])
     const client = createSentinel({ name, sentinelRootNodes: [...sentinelRootNodes], nodeClientOptions: deaf })
     client.on('error', () => {})
     await client.connect()
