@@ -41,7 +41,8 @@ const originEveryMs = 1_000
  * shows it has everything before it; one that is behind has no beat to show, and the read rejects.
  *
  * **Gaps.** When the place of a cursor may be older than `retention`, when the log was purged or made anew (a mark in it, looked at once
- * a second, says which one it is), and when it ends before the cursor, as after a restored backup. Removing single notices by hand shows nowhere.
+ * a second, says which one it is), and when the last notice that was read before is not in its place any more: a backup was restored, or nothing was
+ * published for longer than `retention`. Removing other notices by hand shows nowhere.
  *
  * **Cost.** A notice is one write. A follower makes some 20 requests a second when idle, 10 of them writes of nothing; a beat replaces the one
  * before, whoever wrote it, so the stream does not grow. News wakes it by a plain subscription, which is not believed either.
@@ -69,15 +70,17 @@ export function natsFeed(connection: NatsConnection, manager: NatsJetStream, o: 
     }
   }
 
-  async function read(place: Place, origin: string, beat: number) {
-    const found = await log.messages(place.seq + 1, batch, beat)
-    const { seq, at } = found.at(-1) ?? place
+  /** `null` when the last notice that was read before is not where it was. */
+  async function read(from: Place, beat: number) {
+    const found = await log.messages(from.seq + 1, batch, beat)
+    const { seq, at } = found.at(-1) ?? from
     const isAll = seq >= beat
     if (!isAll && found.length < batch) throw new Error('natsFeed: the server that answered is behind')
-    const notices = found.flatMap(({ subject, bytes }) =>
-      subject.startsWith(noticePrefix) ? [JSON.parse(textOf(bytes)) as Notice] : [],
-    )
-    return { notices, isAll, place: { origin, seq, at } }
+    const { last } = from
+    if (last.seq > from.seq && (found[0]?.seq !== last.seq || found[0].subject !== last.subject)) return null
+    const messages = found.filter(({ subject }) => subject.startsWith(noticePrefix))
+    const notices = messages.map(({ bytes }) => JSON.parse(textOf(bytes)) as Notice)
+    return { notices, isAll, place: { origin: from.origin, seq, at, last: messages.at(-1) ?? last } }
   }
 
   return {
@@ -104,10 +107,11 @@ export function natsFeed(connection: NatsConnection, manager: NatsJetStream, o: 
           }
           const { origin, at } = seen
           // Another log, an earlier state of it, or one from which what comes after the place may have aged out; a tenth is for clocks that differ.
-          const gap =
-            place !== null && (place.origin !== origin || place.seq >= beat || at - place.at > retentionMs * 0.9)
-          const from = place === null || gap ? { origin, seq: 0, at } : place
-          const step = await within(() => read(from, origin, beat))
+          const isOther =
+            place === null || place.origin !== origin || place.seq >= beat || at - place.at > retentionMs * 0.9
+          const next = isOther ? null : await within(() => read(place!, beat))
+          const gap = place !== null && next === null
+          const step = next ?? (await within(() => read({ origin, seq: 0, at, last: noNotice }, beat)))!
           place = step.place
           // What is not all is complete as of no instant but that of the last read that was.
           if (step.isAll) complete = asOf
@@ -135,16 +139,22 @@ interface Place {
   readonly origin: string
   readonly seq: number
   readonly at: number
+  /** The last notice that was read, or (after `seq`) that is to be met again, to show that this is the log in which it was. */
+  readonly last: { readonly seq: number; readonly subject: string }
 }
 
-function cursorOf({ origin, seq, at }: Place): Cursor {
-  return `${origin}.${seq}.${at}`
+const noNotice = { seq: 0, subject: '' }
+
+/** It names the last notice: beats would pass it by in a log that was set back and has grown again. */
+function cursorOf({ origin, at, last: { seq, subject } }: Place): Cursor {
+  return `${origin}.${seq}.${at}.${subject.slice(noticePrefix.length)}`
 }
 
 function placeOf(cursor: Cursor | undefined): Place | null {
   if (cursor === undefined) return null
-  const [origin = '', seq, at] = cursor.split('.')
-  return { origin, seq: Number(seq), at: Number(at) }
+  const [origin = '', seq, at, mark] = cursor.split('.')
+  const last = { seq: Number(seq), subject: noticePrefix + mark }
+  return { origin, seq: Math.max(0, last.seq - 1), at: Number(at), last }
 }
 
 /** Wakes a follower when something is published. It may not be durable yet, nor ever: that is for the follower to read. */

@@ -147,6 +147,28 @@ describe('a log that is lost', () => {
     })
   }
 
+  test('by a backup is a gap for who was away, though it has grown past their cursor again', async () => {
+    const { feed, manager } = await one()
+    for (let i = 0; i < 10; i++) await feed.publish(notice(`before-${i}`))
+    const leaves = reader(feed)
+    await leaves.until('the last notice', () => leaves.ids().includes('before-9'))
+    await leaves.close()
+    const lastSeq = async () => (await manager.streams.info('holdfast-feed')).state.last_seq
+    const leftAt = await lastSeq()
+    await lost['when an earlier state of it is restored']!(manager)
+    await feed.publish(notice('missed'))
+    const stays = reader(feed)
+    while ((await lastSeq()) <= leftAt) {
+      const read = stays.steps.length
+      await stays.until('a beat', () => stays.steps.length > read)
+    }
+    const back = reader(feed, leaves.steps.at(-1)!.cursor)
+    await back.until('a step', () => back.steps.length > 0)
+    assert.equal(back.steps[0]!.gap, true)
+    assert.ok(back.ids().includes('missed'))
+    await Promise.all([stays.close(), back.close()])
+  })
+
   test('by age is a gap for who was away, and for nobody else', async () => {
     const { connection, manager } = await one()
     const o = { stream: 'brief', retention: '2s' } as const
