@@ -76,7 +76,6 @@ it('what can not work is said at the start, and what to do', async () => {
     [`nats://127.0.0.1:${await freePort()}`, /can't be reached, or does not answer \(ECONNREFUSED\): see that it runs/],
     [urlOf(server).replace('secret-of', 'guess-of'), /does not accept the user name, password or token/],
     [without.url, /runs without JetStream: start nats-server with -js/],
-    [`${urlOf(server)}?tls=1`, /takes nothing after the servers/],
   ]
   for (const [url, expected] of wrong) {
     const openings = [() => openEngine(parseStoreUrl(url)), () => openFeed(parseFeedUrl(url), { feed: null } as never)]

@@ -201,6 +201,38 @@ describe('settings', () => {
     }
   })
 
+  it('takes no parameter of a store that nobody would read', () => {
+    const problem = (url: string) => problemsOf({ HOLDFAST_STORE: url }).join()
+    assert.match(
+      problem('postgres://h/d?replicas=2'),
+      /^HOLDFAST_STORE: .*is for Redis.*\(synchronous_standby_names\)$/,
+    )
+    assert.match(problem('mysql://h/d?replicas=2'), /is for Redis.*\(semi-synchronous replication\)$/)
+    assert.match(problem('nats://h?replicas=2'), /is for Redis/)
+    assert.match(problem('postgres://h/d?sslmod=require'), /there are: sslmode, sslrootcert/)
+    assert.match(problem('mysql://h/d?ssl=true&sslmode=require'), /there are: ssl$/)
+    assert.match(problem('dynamodb://eu-west-1/d?x=1'), /there are: none$/)
+    for (const url of [
+      'postgres://u@h:1,[::1]:2/d?sslmode=verify-full&sslrootcert=/ca.pem&application_name=a&options=-c%20x%3D1',
+      'mysql://u@h/d?ssl=true',
+      'mysql://u@h/d?ssl=%7B%22rejectUnauthorized%22%3Atrue%7D',
+      'mongodb://h/d?replicaSet=rs',
+      'dynamodb+http://127.0.0.1:8000/sessions',
+    ]) {
+      assert.equal(parseStoreUrl(url).shown.includes('?'), false)
+    }
+  })
+
+  it('says which URL may have been meant', () => {
+    const problem = (url: string) => problemsOf({ HOLDFAST_STORE: url, HOLDFAST_FEED: 'redis://h' }).join()
+    assert.match(problem('postgress://h/d'), /did you mean postgres:\? .*postgresql:\/\/.*mariadb:\/\//)
+    assert.match(problem('dynamodb://sessions'), /expected dynamodb:\/\/<region>\/<table>$/)
+    assert.match(problem('mysql://h/d?ssl=yes'), /expected \?ssl=true/)
+    assert.match(problem('postgres://h:99999/d'), /ports of up to 65535/)
+    assert.doesNotMatch(problem('postgres://u:hunter2/d'), /hunter2/)
+    assert.match(problemsOf({ HOLDFAST_FEED: 'reddis://h' }).join(), /did you mean redis:/)
+  })
+
   it('reads the nodes of clusters and sentinels', () => {
     assert.deepEqual(parseStoreUrl('rediss+sentinel://u:p%40ss@a:26379,[::1]:26380/main'), {
       kind: 'redis-sentinel',

@@ -83,7 +83,6 @@ async function opened<T>(
 /** Several servers are one engine, with the same credentials; a user without a password is a token. */
 function parts(url: string): { servers: string[]; token?: string; user?: string; pass?: string } {
   const [, userInfo, hosts = ''] = /^nats:\/\/(?:([^@]*)@)?([^/?]+)\/?$/.exec(url) ?? []
-  if (hosts === '') throw new ConfigError('a nats:// URL takes nothing after the servers')
   const servers = hosts.split(',')
   if (userInfo === undefined) return { servers }
   const [user = '', pass] = userInfo.split(/:(.*)/s, 2).map(decodeURIComponent)

@@ -1,4 +1,5 @@
 // HOLDFAST_STORE: which engine keeps the sessions, and where. Nothing here opens a connection.
+import { nearest } from '../nearest.ts'
 
 /** A parsed URL. `shown` is for people and logs: without user name and password. */
 export type StoreUrl =
@@ -33,11 +34,40 @@ export interface ManyNodes {
   readonly shown: string
 }
 
+/** A URL with servers in it: how it looks, and which parameters its engine's client takes; `null`: the client says. */
+interface Form {
+  readonly form: string
+  readonly parameters: readonly string[] | null
+  /** What waits for replicas, where `?replicas` does not. */
+  readonly replicated?: string
+}
+
+const forms = {
+  postgres: {
+    form: 'postgres://<user>@<host>:<port>/<database>',
+    parameters: ['sslmode', 'sslrootcert', 'sslcert', 'sslkey', 'application_name', 'options'],
+    replicated: 'synchronous_standby_names',
+  },
+  mysql: {
+    form: 'mysql://<user>@<host>:<port>/<database>',
+    parameters: ['ssl'],
+    replicated: 'semi-synchronous replication',
+  },
+  nats: { form: 'nats://<host>:<port>,<host>:<port>', parameters: [], replicated: 'the replicas of its streams' },
+  mongodb: { form: 'mongodb://<host>:<port>/<database>', parameters: null },
+  dynamodb: { form: 'dynamodb://<region>/<table>', parameters: [] },
+} satisfies Record<string, Form>
+
+const schemes = [
+  ...['memory', 'sqlite', 'redis', 'rediss', 'redis+cluster', 'rediss+cluster', 'redis+sentinel', 'rediss+sentinel'],
+  ...['postgres', 'postgresql', 'mysql', 'mariadb', 'nats', 'mongodb', 'mongodb+srv'],
+  ...['dynamodb', 'dynamodb+http', 'dynamodb+https'],
+]
+
 export const storeForms =
   'memory:, sqlite:<path>, redis://<host>:<port>, rediss://<host>:<port>, redis+cluster://<host>:<port>,<host>:<port>, ' +
-  'redis+sentinel://<host>:<port>,<host>:<port>/<name of the master>, postgres://<user>@<host>:<port>/<database>, ' +
-  'mysql://<user>@<host>:<port>/<database>, nats://<host>:<port>,<host>:<port>, mongodb://<host>:<port>/<database> ' +
-  'or dynamodb://<region>/<table>'
+  `redis+sentinel://<host>:<port>,<host>:<port>/<name of the master>, ${forms.postgres.form} (or postgresql://), ` +
+  `${forms.mysql.form} (or mariadb://), ${forms.nats.form}, ${forms.mongodb.form} or ${forms.dynamodb.form}`
 
 /** Throws an `Error` that says what is wrong, and never repeats the text, which may hold a password. */
 export function parseStoreUrl(text: string): StoreUrl {
@@ -74,40 +104,64 @@ export function parseStoreUrl(text: string): StoreUrl {
     }
     case 'postgres':
     case 'postgresql':
-      return { kind: 'postgres', ...parseServers(text, 'postgres', '<database>') }
+      return { kind: 'postgres', ...parseServers(text, forms.postgres) }
     case 'mysql':
     case 'mariadb':
-      return { kind: 'mysql', ...parseServers(text, 'mysql', '<database>') }
+      checkMysqlTls(text)
+      return { kind: 'mysql', ...parseServers(text, forms.mysql) }
     case 'mongodb':
     case 'mongodb+srv':
-      return { kind: 'mongodb', ...parseServers(text, 'mongodb', '<database>') }
+      return { kind: 'mongodb', ...parseServers(text, forms.mongodb) }
     case 'nats':
-      return { kind: 'nats', ...parseServers(text, 'nats', '') }
+      return { kind: 'nats', ...parseServers(text, forms.nats) }
     case 'dynamodb':
     case 'dynamodb+http':
     case 'dynamodb+https':
-      return { kind: 'dynamodb', ...parseServers(text, 'dynamodb', '<table>') }
+      return { kind: 'dynamodb', ...parseServers(text, forms.dynamodb) }
     case 'memcached':
       throw new Error(
         'the service keeps its clients and keys beside the sessions, and Memcached loses everything when it is restarted: use another store',
       )
     default:
-      throw new Error(`expected ${storeForms}`)
+      throw new Error(`${meant(scheme)}expected ${storeForms}`)
   }
 }
 
+/** The beginning of a message about a scheme that there is not. Also for those of feeds. */
+export function meant(scheme = ''): string {
+  const known = nearest(scheme, schemes, 2)
+  return known === null ? '' : `did you mean ${known}:? `
+}
+
 /**
- * `<scheme>://<user>:<password>@<host>:<port>,<host>:<port>/<path>?<parameters>`. What the parameters mean is the business of the engine's
- * client. A path is refused when `path` is empty, and needed when it is not.
+ * `<scheme>://<user>:<password>@<host>:<port>,<host>:<port>/<path>?<parameters>`. What is a path in the form is needed, and refused otherwise.
  */
-function parseServers(text: string, scheme: string, path: string): { url: string; shown: string } {
-  const expected = `expected ${scheme}://<host>:<port>${path === '' ? '' : `/${path}`}`
-  const parts = /^([a-z+]+:\/\/)(?:([^/?#]*)@)?([\w.:[\],-]+)(?:\/([^/?#@]*))?(\?[^#]*)?$/.exec(text)
-  if (parts === null) throw new Error(`${expected}; encode special characters in the password`)
-  const [, protocol, userInfo = '', hosts, found = ''] = parts
-  if ((found === '') !== (path === '')) throw new Error(expected)
-  checkEncoding(userInfo, found)
-  return { url: text, shown: `${protocol}${hosts}${found === '' ? '' : `/${found}`}` }
+function parseServers(text: string, { form, parameters, replicated }: Form): { url: string; shown: string } {
+  const parts = /^([a-z+]+:\/\/)(?:([^/?#]*)@)?([^/?#@]+)(?:\/([^/?#@]*))?(?:\?([^#]*))?$/.exec(text)
+  if (parts === null) throw new Error(`expected ${form}; encode special characters in the password`)
+  const [, protocol, userInfo = '', hosts, path = '', query = ''] = parts
+  if ((path === '') !== (form.split('/').length === 3)) throw new Error(`expected ${form}`)
+  for (const host of hosts!.split(',')) {
+    const found = /^(?:\[[\da-f:.]+\]|[\w.-]+)(?::(\d+))?$/i.exec(host)
+    if (found === null || Number(found[1] ?? 1) > 65_535)
+      throw new Error(`expected ${form} with ports of up to 65535; encode special characters in the password`)
+  }
+  for (const name of new URLSearchParams(query).keys()) {
+    if (parameters === null || parameters.includes(name)) continue
+    if (name === 'replicas' && replicated !== undefined)
+      throw new Error(`?replicas is for Redis; here the server decides how many have a write (${replicated})`)
+    const known = parameters.length === 0 ? 'none' : parameters.join(', ')
+    throw new Error(`the URL has a parameter that there is not; of ${protocol}… there are: ${known}`)
+  }
+  checkEncoding(userInfo, path)
+  return { url: text, shown: `${protocol}${hosts}${path === '' ? '' : `/${path}`}` }
+}
+
+/** `?ssl=true`, or the options of mysql2 as JSON. Anything else it would take for the name of a cloud. */
+function checkMysqlTls(text: string): void {
+  const ssl = new URLSearchParams(/\?(.*)$/.exec(text)?.[1]).get('ssl')
+  if (ssl !== null && ssl !== 'true' && !/^\{.*\}$/s.test(ssl))
+    throw new Error('expected ?ssl=true, or percent-encoded JSON such as ?ssl=%7B%22rejectUnauthorized%22%3Atrue%7D')
 }
 
 /** `?replicas=<n>` at the end. */
