@@ -1,7 +1,7 @@
 // The whole shop in a real browser: two replicas of everything, which are killed, as is Redis.
 import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
-import { after, before, test, type TestContext } from 'node:test'
+import { after, afterEach, before, test, type TestContext } from 'node:test'
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core'
 import { startShop, type Shop } from '../start.ts'
 
@@ -34,6 +34,11 @@ before(async () => {
 after(async () => {
   await browser?.close()
   await shop?.stop()
+})
+
+// What the services said, for whoever wants to know why it failed.
+afterEach((t) => {
+  if (Reflect.get(t, 'passed') === false) console.error(said.splice(0).join('\n'))
 })
 
 async function visitor(): Promise<Page> {
@@ -173,7 +178,6 @@ test('a replica of everything is killed, and nobody notices', { timeout }, async
   await cleo.locator('tr', { hasText: 'Rye bread' }).getByRole('button', { name: 'Pack' }).click()
   await shows(ada, 'tr[data-status=packed]', 'Rye bread')
   await back(...killed)
-  await page.close()
 })
 
 test('without Redis the shop says so, lets nobody in and signs nobody out', { timeout }, async (t) => {
@@ -205,7 +209,6 @@ test('without Redis the shop says so, lets nobody in and signs nobody out', { ti
   await shows(ada, '#live', 'connected')
   await orderAtLast(page)
   await ada.locator('tr', { hasText: 'Oat biscuits' }).nth(1).waitFor()
-  await page.close()
 })
 
 test('"sign out everywhere" closes the socket of the other browser', async () => {
