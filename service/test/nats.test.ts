@@ -97,7 +97,7 @@ it('a stream that would drop what is live is refused', async () => {
   await (await jetstreamManager(connection)).streams.add({ name: 'holdfast', subjects: ['holdfast.>'], max_age: 60e9 })
   await assert.rejects(
     openEngine(parseStoreUrl(own.url)),
-    /max_msgs_per_subject of the stream 'holdfast' is -1 and has/,
+    /max_age of the stream 'holdfast' is 60000000000 and has to be 0/,
   )
   await connection.close()
   await own.stop()

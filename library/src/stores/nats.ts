@@ -46,8 +46,9 @@ const lookedAtPerSwept = 8
  * `noAsyncTraces: true`; and `await jetstreamManager(connection, { timeout: 1000 })`, whose `timeout` is how long anything is waited for.
  *
  * **What holds** with three replicas: what is acknowledged two of three servers have, so the loss of one takes nothing, and an ended session
- * does not come back. While the servers choose a new leader, some seconds, calls reject. The servers write to disk
- * without waiting for it (nats-server syncs every two minutes unless told otherwise): if power fails in all of them at once, the latest may be lost.
+ * does not come back, neither after `kill -9` nor from a server that comes back. While the servers choose a new leader, some
+ * seconds, calls reject. The servers write to disk without waiting for it (nats-server syncs every two minutes unless told otherwise): if power
+ * fails in all of them at once, or in one that is alone, the latest is lost, endings too. Tested on nats-server 2.9.10.
  *
  * **What may be stale.** Reads are answered by the stream's leader, never by another replica. A leader that is cut off from the others goes on
  * answering reads until it notices, 10 to 20 seconds later; clients that still reach it may see an ended session for so long. It can't write: no
@@ -55,9 +56,11 @@ const lookedAtPerSwept = 8
  *
  * **What calls cost.** A `get` is one request. So is a `put` of a session that this process read or wrote last, else there is a read before it; a
  * start is three (the user's list is read and written first, so `listByUser` never misses a live session), and so is about one touch per idle
- * window. An ending is a read, a write, and three requests to tidy up: it leaves nothing behind. A list of a user is one message, some 40 bytes per session.
+ * window. An ending is four: the record and the list are read and written. Nobody waits for what each write replaced to be taken away, one more
+ * request. A list of a user is one message, some 40 bytes per session; an ending leaves one of some 100 bytes, for five minutes at least.
  *
  * `sweep` goes round the stream, with each call past at most about eight messages per session it may remove; a lasting backlog wants calls more often.
+ * What has expired goes by the clock of the servers there, when that is behind; it removes endings too, and does not count them.
  *
  * A write whose answer doesn't come may be carried out, at the latest when the server that has it comes to it; nothing is kept in the client while there
  * is no connection: calls reject at once. A record larger than a message may be (`max_payload`, 1 MB) rejects. A stream that

@@ -89,6 +89,15 @@ test('a record that was cut short or overwritten is refused, or read as somethin
   )
 })
 
+test('an end that the bytes have no room for is refused, with the limit', () => {
+  const record = { id: 'x', userId: null, credential: '', identity: '', data: '', createdAt: 0, seenAt: 0 }
+  const last = { ...record, expiresAt: 2 ** 48 - 1, epoch: 0, version: 1 }
+  assert.deepEqual(unpack('x', pack(last, 0).bytes, Date.now()), last)
+  for (const expiresAt of [2 ** 48, 1.5, -1]) {
+    assert.throws(() => pack({ ...last, expiresAt }, 0), /whole milliseconds since the epoch, before the year 10889/)
+  }
+})
+
 test('a usual session fits the allocation class that the memory figures rest on', () => {
   const now = Date.now()
   const record = {

@@ -308,9 +308,14 @@ test('what nobody waits for any more is not sent', async () => {
   await pool.end()
 })
 
-test('a server that stands still, and one that is killed, leave a pool that works when it is back', async () => {
+test('a server that stands still, and one that is killed, leave a pool that works when it is back', async (t) => {
   const own = await startMariadb()
+  const servers = [own]
   const pool = createPool({ uri: own.url, connectTimeout: 1_000, connectionLimit: 4 })
+  t.after(async () => {
+    await pool.end()
+    for (const server of servers) await server.stop()
+  })
   for (const statement of mysqlStoreSchema()) await pool.query(statement)
   const store = mysqlStore(pool)
   await store.put(record('a'), null)
@@ -327,12 +332,9 @@ test('a server that stands still, and one that is killed, leave a pool that work
   for (let version = 2; version <= 100; version++) await store.put({ ...record('a'), version }, version - 1)
   await own.kill()
   for (const outcome of await many()) assert.equal(outcome.status, 'rejected')
-  const again = await startMariadb({ port: own.port, folder: own.folder })
+  servers.unshift(await startMariadb({ port: own.port, folder: own.folder }))
   assert.equal((await store.get('a'))?.version, 100)
   assert.ok((await many()).every(({ status }) => status === 'fulfilled'))
-  await pool.end()
-  await again.stop()
-  await own.stop()
 })
 
 async function statusOf(name: string): Promise<number> {

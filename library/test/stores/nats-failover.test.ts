@@ -1,74 +1,10 @@
 // Sessions in NATS when servers of the cluster die or stand still, several processes write, and connections break.
 import assert from 'node:assert/strict'
-import { after, test } from 'node:test'
-import { jetstreamManager } from '@nats-io/jetstream'
-import { connect } from '@nats-io/transport-node'
-import { ConfigError, type SessionRecord, type Store } from 'holdfast'
+import { test } from 'node:test'
+import { ConfigError, type Store } from 'holdfast'
 import { natsStore, natsStoreStream } from 'holdfast/stores/nats'
-import { startNats, startNatsCluster, type NatsServer } from '../../../scripts/servers/nats.ts'
+import { clientOf, cluster, one, record, untilAnswered, type Client } from './nats-fixtures.ts'
 import { killAfter, runProcess, startProcess } from './processes/processes.ts'
-
-/** Whatever a test starts is stopped when it is over. */
-const endings: (() => unknown)[] = []
-after(async () => {
-  for (const end of endings.toReversed()) await end()
-})
-
-async function clientOf(...servers: string[]) {
-  const connection = await connect({
-    servers,
-    noAsyncTraces: true,
-    maxReconnectAttempts: -1,
-    reconnectTimeWait: 50,
-    timeout: 1_000,
-    pingInterval: 500,
-  })
-  endings.push(() => connection.close())
-  return { connection, manager: await jetstreamManager(connection, { timeout: 1_000 }) }
-}
-
-type Client = Awaited<ReturnType<typeof clientOf>>
-
-async function one(): Promise<NatsServer> {
-  const server = await startNats()
-  endings.push(server.stop)
-  return server
-}
-
-async function cluster() {
-  const started = await startNatsCluster()
-  endings.push(started.stop)
-  return started
-}
-
-function record(id: string, o: Partial<SessionRecord> = {}): SessionRecord {
-  const now = Date.now()
-  return {
-    id,
-    userId: 'ada',
-    credential: '',
-    identity: '{}',
-    data: '0',
-    createdAt: now,
-    seenAt: now,
-    expiresAt: now + 3_600_000,
-    epoch: 0,
-    version: 1,
-    ...o,
-  }
-}
-
-/** Resolves with the first answer. */
-async function untilAnswered<T>(call: () => Promise<T>): Promise<T> {
-  for (const until = Date.now() + 60_000; ;) {
-    try {
-      return await call()
-    } catch (error) {
-      if (Date.now() > until) throw error
-      await new Promise((resolve) => setTimeout(resolve, 50))
-    }
-  }
-}
 
 /** Starts sessions, changes them, and ends every third one, until `over`; says what was acknowledged. */
 async function write(store: Store, name: string, over: AbortSignal) {
@@ -237,27 +173,6 @@ test('a call that is given up writes nothing more', async () => {
     await assert.rejects(starting, /left/)
   }
   assert.equal((await manager.streams.info('holdfast')).state.messages, 0)
-})
-
-test('an ending leaves nothing behind, and a sweep removes what expired with its lists', async () => {
-  const server = await one()
-  const { connection, manager } = await clientOf(server.url)
-  await manager.streams.add(natsStoreStream())
-  let now = Date.now()
-  const store = natsStore(connection, manager, { clock: { now: () => now } })
-  const messages = async () => (await manager.streams.info('holdfast')).state.messages
-  const ids = Array.from({ length: 40 }, (_, i) => `s${i}`)
-  for (const id of ids) await store.put(record(id, { userId: `user-${id}` }), null)
-  assert.equal(await messages(), 80)
-  await store.delete(ids.slice(0, 20))
-  assert.equal(await messages(), 40)
-  await store.put(record('s20', { version: 2, expiresAt: 0, userId: 'user-s20' }), 1)
-  assert.equal(await messages(), 38)
-  now += 12 * 3_600_000
-  let swept = 0
-  for (let i = 0; i < 5; i++) swept += await store.sweep(10)
-  assert.equal(swept, 19)
-  assert.equal(await messages(), 0)
 })
 
 test('a stream that is not there, or that forgets, is refused', async () => {
