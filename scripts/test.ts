@@ -11,7 +11,7 @@ const root = join(import.meta.dirname, '..')
 process.chdir(root)
 
 const checks: readonly (readonly [title: string, ...commands: string[]])[] = [
-  ['types', 'tsc -p library/tsconfig.json', 'tsc -p tsconfig.json'],
+  ['types', 'tsc -p library/tsconfig.json', 'tsc -p tsconfig.json', 'tsc -p examples/express', 'tsc -p examples/shop'],
   ['lint', 'oxlint --type-aware --deny-warnings'],
   ['format', 'oxfmt --check .'],
   ['build', 'npm run --silent build'],

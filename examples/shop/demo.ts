@@ -28,6 +28,7 @@ console.log(whatToTry(shop))
 
 function whatToTry({ url, programs }: Shop): string {
   const pid = (name: string) => programs.get(name)!.pid
+  const all = [...programs.values()].sort((a, b) => a.name.localeCompare(b.name))
   return `
 The shop is open: ${url}
 
@@ -41,7 +42,7 @@ The shop is open: ${url}
    It is back after ${restartAfterMs / 1000} s, as is everything that was killed; you are still signed in, with what was in the cart.
 5. Sign in as ada in another private window, and open Orders there. Here: Devices, Sign out everywhere. There the socket closes with 4401.
 
-${[...programs.values()].map(({ name, pid, port }) => `  ${name.padEnd(18)} pid ${String(pid).padEnd(8)} port ${port}`).join('\n')}
+${all.map(({ name, pid, port }) => `  ${name.padEnd(18)} pid ${String(pid).padEnd(8)} port ${port}`).join('\n')}
 
 Ctrl-C ends all of it.
 `
