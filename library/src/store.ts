@@ -2,7 +2,7 @@
 
 /**
  * A session as a store keeps it. Readonly: a change is a new record with `version + 1`.
- * Instants are milliseconds since the epoch.
+ * Instants are whole milliseconds since the epoch, before 2^48 (the year 10889): engines may refuse what is not.
  */
 export interface SessionRecord {
   /** Lookup key, 128 random bits in base64url. Never reused, safe to log. */

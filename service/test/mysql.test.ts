@@ -144,10 +144,15 @@ it('the doctor finds what can lose endings', async () => {
   assert.deepEqual(await wrong(server.url), ['rights of the MySQL user'])
 })
 
-it('the doctor says when semi-synchronous replication may give up, and when it has', async () => {
+it('the doctor says when semi-synchronous replication may give up, and when it has', async (t) => {
   const own = await startMariadb({ settings: { 'skip-log-bin': '0', 'log-bin': 'binlog' } })
   const pool = createPool({ uri: own.url })
   const engine = await openEngine(urlOf(own.url))
+  t.after(async () => {
+    await engine.close()
+    await pool.end()
+    await own.stop()
+  })
   const set = (name: string, to: string) => pool.query(`SET GLOBAL rpl_semi_sync_master_${name} = ${to}`)
   const replication = async () => (await engine.inspect()).find(({ what }) => what === 'MySQL replication')!
   assert.match((await replication()).advice!, /use semi-synchronous replication with AFTER_SYNC/)
@@ -167,7 +172,4 @@ it('the doctor says when semi-synchronous replication may give up, and when it h
   const { ok, found, advice } = await replication()
   assert.deepEqual([ok, found], [false, 'semi-synchronous, but given up, AFTER_SYNC, timeout 4294967295 ms'])
   assert.match(advice!, /primary: bring back the replicas/)
-  await engine.close()
-  await pool.end()
-  await own.stop()
 })

@@ -36,8 +36,9 @@ const trimmedAtOnce = 10
  *
  * A publish is one transaction. All of them lock one row, so numbers follow the order of the commits and have no holes, at the price that one
  * commits at a time. Durable is what the server means by it: `innodb_flush_log_at_trx_commit=1` and `sync_binlog=1` for a crash, semi-synchronous
- * replication (with `AFTER_SYNC`) for a failover. A failover or a restored backup without the last notices is a gap. A server that is `read_only`
- * is neither read nor written; a primary that was replaced must be made so, or be shut off, since it would go on answering.
+ * replication (with `AFTER_SYNC`, and a timeout that never comes) for a failover. A failover or a restored backup without the last notices is a
+ * gap. A server that is `read_only` is neither read nor written; a primary that was replaced must be made so, or be shut off, since it would go on
+ * answering.
  *
  * MySQL can't wake anybody, so a follower looks every 100 ms, with one short query: a notice is seen some 50 ms after its commit, 100 ms
  * at most, and the time of the query (measured: 55 ms in the middle, 106 ms at most). A call without an answer within a second rejects.

@@ -24,7 +24,9 @@ export interface Packed {
 export function pack(record: SessionRecord, span: number): Packed {
   const { userId, credential, identity, data, createdAt, seenAt, expiresAt } = record
   if (!Number.isInteger(expiresAt) || expiresAt < 0 || expiresAt >= 2 ** 48) {
-    throw new RangeError(`expiresAt must be whole milliseconds since the epoch, not ${expiresAt}`)
+    throw new RangeError(
+      `expiresAt must be whole milliseconds since the epoch, before the year 10889, not ${expiresAt}`,
+    )
   }
   const raw = credential.length === 43 && writeBase64url(scratch, credential, 0, 32)
   const odd = !isDistance(expiresAt - createdAt) || !isDistance(expiresAt - seenAt)

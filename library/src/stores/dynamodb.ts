@@ -29,7 +29,8 @@ const skewMs = 60_000
 /**
  * Keeps sessions in a DynamoDB table of its own. The client is yours; the store never closes it. Give it timeouts, since the SDK by itself waits
  * for ever: `new DynamoDB({ requestHandler: { connectionTimeout: 1000, requestTimeout: 2000 } })`. Its retries (`maxAttempts`) are harmless:
- * a write that was sent twice and then refused may have met itself, so the call rejects, and its outcome is unknown.
+ * a write that was sent twice and then refused may have met itself, so the call rejects, and its outcome is unknown. A `delete` that was sent twice
+ * has ended the session, but may answer that there was none.
  *
  * `get` is one strongly consistent GetItem, a `put` one conditional PutItem, an ending one DeleteItem and the removal of its entry in the list of the
  * user's sessions. A start, and about once per idle window a touch, is preceded by a write to that list, which is part of the

@@ -151,11 +151,10 @@ export function mysqlStore(pool: MysqlPool, o: MysqlStoreOptions = {}): Sweepabl
     async delete(ids, { signal } = {}) {
       const now = clock.now()
       if (ids.length === 1) return (await write(end, [ids[0]!, now], signal)) ? ids : []
-      // In one order for all, so that two who end the same sessions don't lock each other out.
-      const sorted = [...new Set(ids)].sort()
+      const each = [...new Set(ids)]
       const ended: string[] = []
-      for (let at = 0; at < sorted.length; at += removedAtOnce) {
-        ended.push(...(await endThese(sorted.slice(at, at + removedAtOnce), now, signal)))
+      for (let at = 0; at < each.length; at += removedAtOnce) {
+        ended.push(...(await endThese(each.slice(at, at + removedAtOnce), now, signal)))
       }
       return ended
     },
