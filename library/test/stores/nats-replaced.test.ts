@@ -65,6 +65,9 @@ test('what was replaced and is still there is not seen, and a sweep does not bri
   now += 600_000
   await others.sweep(100)
   assert.equal(await others.get('ended'), null)
+  // A server of 2.9 would find it only when it starts again.
+  const left = { seq: 1, next_by_subj: 'holdfast.s.ended' }
+  assert.equal(await manager.streams.getMessage('holdfast', left), null)
   assert.equal((await others.get('changed'))?.version, 2)
 })
 
@@ -128,6 +131,8 @@ for (const replicas of [1, 3] as const) {
     for (let version = 1; version < 300; version++) {
       await store.put(record('changed', { version: version + 1, data: 'y'.repeat(8_000) }), version)
     }
+    ended.push(...started.splice(0, 50))
+    assert.equal((await store.delete(ended.slice(-50))).length, 50)
 
     const ledBy = async () => (await manager.streams.info('holdfast')).cluster?.leader
     const { name: first } = servers[0]!
