@@ -25,6 +25,8 @@ function exactly(name: string, ...lines: readonly string[]): Attempt {
   }
 }
 
+const handshake = ['Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', 'Sec-WebSocket-Version: 13']
+
 /** Lines of a header: each is tried where anybody may go, and where only users may. */
 const spoofed: readonly (readonly string[])[] = [
   ['X-Holdfast-User: root'],
@@ -64,7 +66,15 @@ const spoofed: readonly (readonly string[])[] = [
   ['Connection: Upgrade, X-Holdfast-User', 'Upgrade: websocket'],
   ['Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA'],
   ['Connection: Upgrade', 'Upgrade: TLS/1.0'],
-  ['Connection: Upgrade', 'Upgrade: websocket, h2c'],
+  ...[
+    ['Upgrade: websocket', 'Upgrade: h2c'],
+    ['Upgrade: h2c', 'Upgrade: websocket'],
+    ['Upgrade: websocket, h2c'],
+    ['Upgrade: h2c, websocket'],
+  ].flatMap((upgrade) => [
+    ['Connection: Upgrade', ...upgrade],
+    ['Connection: Upgrade, HTTP2-Settings', 'HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA', ...upgrade, ...handshake],
+  ]),
   ['Keep-Alive: X-Holdfast-User', 'Proxy-Connection: X-Holdfast-User'],
   ['TE: trailers', 'Trailer: X-Holdfast-User'],
   ['X-Forwarded-Uri: /public/x'],
