@@ -10,7 +10,7 @@ local address = "abns@holdfast-forward-auth-" .. (os.getenv("PORT") or "8080")
 local timeout = 2000
 
 -- What Holdfast judges by; nothing else is sent. All lines of a name are, so that a second one is seen there.
-local judged_by = { "cookie", "authorization", "origin", "sec-fetch-site", "sec-fetch-mode", "accept" }
+local judged_by = { "cookie", "authorization", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-websocket-version", "accept" }
 -- What the application gets; missing counts as empty.
 local identity = {
   "x-holdfast-user", "x-holdfast-session", "x-holdfast-roles", "x-holdfast-acr", "x-holdfast-amr",

@@ -24,10 +24,13 @@ function documents(path: string): Parsed[] {
 
 const only = (path: string): Parsed => documents(path)[0]
 
-/** What the answer of forward-auth carries, as the script for HAProxy has it, which is tested against the service. */
-const identity = [
-  .../local identity = \{([^}]*)\}/.exec(read('haproxy/forward-auth.lua'))![1]!.matchAll(/"([^"]+)"/g),
-].map(([, name]) => name!)
+/** A list in the script for HAProxy, which is tested against the service. */
+const listed = (name: string) =>
+  [
+    ...new RegExp(`local ${name} = \\{([^}]*)\\}`).exec(read('haproxy/forward-auth.lua'))![1]!.matchAll(/"([^"]+)"/g),
+  ].map(([, text]) => text!)
+/** What the answer of forward-auth carries. */
+const identity = listed('identity')
 const overrides = [
   'x-http-method-override',
   'x-http-method',
@@ -102,6 +105,7 @@ describe('Envoy', () => {
     for (const name of [...identity, ...overrides, 'forwarded']) assert.ok(removed.includes(name), name)
     assert.equal(manager.common_http_protocol_options.headers_with_underscores_action, 'REJECT_REQUEST')
     assert.match(router['@type'], /Router$/)
+    assert.deepEqual(exact(authz.allowed_headers).toSorted(), listed('judged_by').toSorted())
   })
 
   it('lets nobody in without an answer, and takes every header of it', () => {

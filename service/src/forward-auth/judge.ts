@@ -54,7 +54,7 @@ export type Judge = (original: Original) => Promise<Yes | No>
 
 export function judge({ sessions, find, identityOf, signIn }: JudgeOptions): Judge {
   return async (original) => {
-    const rule = find(original.host, original.path, original.method)
+    const rule = find(original.host, original.path, original.asked)
     if (rule === null) return noRule
     if (rule === 'ambiguous') return ambiguous
     let session: Session<AnyData> | undefined
@@ -131,7 +131,7 @@ async function refreshed(session: Session<AnyData>, original: Original): Promise
 function isNavigation(original: Original): boolean {
   const mode = original.header('sec-fetch-mode')
   const accepts = original.header('accept')?.includes('text/html') === true
-  return original.method === 'GET' && accepts && (mode === null || mode === 'navigate')
+  return original.asked === 'GET' && accepts && (mode === null || mode === 'navigate')
 }
 
 const unitSeconds: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 }

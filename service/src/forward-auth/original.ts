@@ -22,6 +22,7 @@ const read = new Set([
   'origin',
   'sec-fetch-site',
   'sec-fetch-mode',
+  'sec-websocket-version',
   'x-forwarded-method',
   'x-forwarded-host',
   'x-forwarded-uri',
@@ -33,6 +34,9 @@ const ours = /^(x-holdfast-.*|txn-token|x-forwarded-.*)$/
 
 /** A request as the client sent it to the proxy; what `sessions.open` is given. */
 export class Original implements Exchange {
+  /** As the client sent it; what rules are about. */
+  readonly asked: string
+  /** To judge the origin by. What is done over a WebSocket is no mere look, though a browser opens it by a GET, and from anywhere. */
   readonly method: string
   /** Canonical. */
   readonly host: string
@@ -45,7 +49,8 @@ export class Original implements Exchange {
   readonly #cookies = new Map<string, string>()
 
   constructor(method: string, host: string, path: CanonicalPath, target: string, headers: ReadonlyMap<string, string>) {
-    this.method = method
+    this.asked = method
+    this.method = headers.has('sec-websocket-version') ? 'CONNECT' : method
     this.host = host
     this.path = path
     this.target = target
