@@ -1,7 +1,7 @@
 // The settings: environment variables, all checked at once, each problem naming its variable.
 import { join, resolve } from 'node:path'
 import type { Duration } from 'holdfast'
-import { parseFeedUrl, type FeedUrl } from './engines/feed-url.ts'
+import { feedMissing, parseFeedUrl, type FeedUrl } from './engines/feed-url.ts'
 import { parseStoreUrl, type StoreUrl } from './engines/store-url.ts'
 import { readPeers } from './forward-auth/trusted-peers.ts'
 import { nearest } from './nearest.ts'
@@ -120,6 +120,8 @@ export function readSettings(env: Readonly<Record<string, string | undefined>>):
       'HOLDFAST_FEED: memory: is inside of one process, but others may end sessions in this store: leave it unset',
     )
   }
+  const hasNoFeed = store.kind === 'dynamodb' || store.kind === 'mongodb'
+  if (hasNoFeed && (env['HOLDFAST_FEED'] ?? '') === '') problems.push(feedMissing)
   checkOrder(problems, 'HOLDFAST_IDLE', lifetime.idle, 'HOLDFAST_ABSOLUTE', lifetime.absolute)
   const { idle, absolute } = lifetime.remember
   checkOrder(problems, 'HOLDFAST_REMEMBER_IDLE', idle, 'HOLDFAST_REMEMBER_ABSOLUTE', absolute)

@@ -1,7 +1,7 @@
 // An engine: the stores that a URL names, opened, and what the service asks of it beside them.
 import type { Feed, ScannableStore } from 'holdfast'
 import { StartError } from '../start-error.ts'
-import type { FeedUrl } from './feed-url.ts'
+import { feedMissing, type FeedUrl } from './feed-url.ts'
 import type { StoreUrl } from './store-url.ts'
 
 /** One thing an operator should know. `ok: false` wants something done; `advice` says what. */
@@ -64,9 +64,7 @@ export async function openFeed(
   // In memory it is only where the engine is too.
   if (url === null || url.kind === 'memory') {
     if (engine.feed !== null) return { feed: engine.feed, close: async () => {} }
-    throw new StartError(
-      'HOLDFAST_FEED: this store has no feed of its own, by which replicas hear of endings: name one, such as redis://… or nats://…',
-    )
+    throw new StartError(feedMissing)
   }
   switch (url.kind) {
     case 'postgres':

@@ -4,6 +4,9 @@ import { meant, parseStoreUrl, type StoreUrl } from './store-url.ts'
 /** `shown` is for people and logs: without user name and password. */
 export type FeedUrl = Extract<StoreUrl, { kind: 'memory' | `redis${string}` | 'postgres' | 'mysql' | 'nats' }>
 
+export const feedMissing =
+  'HOLDFAST_FEED: this store has no feed of its own, by which replicas hear of endings: name one, such as redis://… or nats://…'
+
 const feedForms =
   'memory:, redis://<host>:<port>, rediss://<host>:<port>, redis+cluster://…, redis+sentinel://…, ' +
   'postgres://<user>@<host>:<port>/<database>, mysql://<user>@<host>:<port>/<database> or nats://<host>:<port>'

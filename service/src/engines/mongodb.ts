@@ -15,6 +15,8 @@ export async function mongodbEngine(url: MongodbUrl, changed: ConnectionChanged)
   const [sessions, clients] = [database.collection('sessions'), database.collection('clients')]
   const stores = { sessions: mongodbStore(sessions), clients: mongodbStore(clients) }
   try {
+    // First, since of several calls that find nobody the driver tells only one why.
+    await client.connect()
     await Promise.all([sessions, clients].map((collection) => collection.createIndexes(mongodbIndexes())))
     // Refused by a server that is no member of a replica set.
     await stores.sessions.get('A'.repeat(22))
@@ -82,12 +84,14 @@ async function inspect(database: Db): Promise<readonly Finding[]> {
 }
 
 function explain({ shown }: MongodbUrl, error: unknown): string {
-  const { code, name } = error as Error & { code?: unknown }
+  const { code, name, message } = error as Error & { code?: unknown }
   if (code === 18 || code === 8000)
     return `MongoDB at ${shown} does not accept the user name or password of the URL: correct them`
   if (code === 13)
     return `the MongoDB user at ${shown} may not do what is needed: give it the role readWrite on that database`
   if (code === 123 || code === 20)
     return `MongoDB at ${shown} is no replica set, so it can't say that it is the primary: start it with --replSet and run rs.initiate(), which one member is enough for`
+  if (name === 'MongoServerSelectionError')
+    return `MongoDB at ${shown} can't be reached, or has no primary (${/\bE[A-Z_]{4,}\b/.exec(message)?.[0] ?? 'no answer'}): see that it runs, that hosts and parameters are right, and that it is MongoDB`
   return `MongoDB at ${shown} can't be used (${typeof code === 'number' || typeof code === 'string' ? code : name}): see that it runs, and that hosts and parameters are right`
 }
