@@ -8,6 +8,7 @@ import type { Keyring } from 'holdfast/credentials/keyring'
 import { adminId, cachedClients, clientRegistry, hashSecret } from './clients.ts'
 import { adminSecret, changeableByAnyone, ensureDataFolder } from './data-folder.ts'
 import { openEngine, openFeed, type ConnectionChanged, type Engine } from './engines/engine.ts'
+import { unreplicated } from './engines/explained.ts'
 import { feedRelay } from './feed-relay.ts'
 import { ensureFormat } from './format.ts'
 import { readRulesFile } from './forward-auth/rules-file.ts'
@@ -51,7 +52,7 @@ export async function createService(settings: Settings, logger: Logger): Promise
   const relay = feedRelay(feed)
   const { signed, keys } = await issueTokens(settings, engine, feed, logger).catch(async (error: unknown) => {
     await close()
-    throw error
+    throw unreplicated(error)
   })
   const metrics = createMetrics()
   const logId = logIds(secretHash)
@@ -152,7 +153,7 @@ async function openEngines({ store, feed: url }: Settings, logger: Logger) {
     }
   } catch (error) {
     await engine.close()
-    throw error
+    throw unreplicated(error)
   }
 }
 

@@ -74,7 +74,10 @@ describe('the tables in PostgreSQL', () => {
       /^HOLDFAST_STORE: .*does not let this user make the tables.*holdfast migrate .* then GRANT SELECT/,
     )
     const made = holdfast(['migrate', '--store', owner], { HOLDFAST_STORE: shop })
-    assert.deepEqual([made.code, made.out, made.err], [0, `${owner.replace('postgres@', '')} has all its tables\n`, ''])
+    assert.deepEqual(
+      [made.code, made.out, made.err],
+      [0, `${owner.replace('postgres@', '')} has all its tables; made ${tables.join(', ')}\n`, ''],
+    )
     const unusable = await problemOf(shop)
     const grant = /GRANT .* to /.exec(unusable)?.[0]
     assert.ok(grant, unusable)
@@ -91,10 +94,12 @@ describe('the tables in PostgreSQL', () => {
     const printed = holdfast(['migrate', '--print'], env)
     assert.equal(printed.code, 0, printed.err)
     assert.deepEqual(await tablesIn(ask), [])
+    // What one statement of it locks is locked for the others, also where each is sent by itself.
+    assert.match(printed.out, /^-- .*\nBEGIN;\n[^]*\nCOMMIT;\n$/)
     await ask.query(printed.out)
     await ask.query(printed.out)
     assert.deepEqual(await tablesIn(ask), tables.toSorted())
-    assert.equal(holdfast(['migrate'], env).code, 0)
+    assert.match(holdfast(['migrate'], env).out, / has all its tables\n$/)
   })
 
   it('are those of the feed alone where the store is another', async () => {
@@ -124,6 +129,15 @@ describe('the tables in PostgreSQL', () => {
   it('are not asked for where nobody answers, or nobody is let in', async () => {
     const { owner } = await database()
     assert.match(await problemOf(`${owner}x`), /no such database/)
+    assert.match(
+      await problemOf(owner.replace('postgres@', '')),
+      /user name or password of the URL \(none was given\): c/,
+    )
+    assert.match(await problemOf(`${owner}?sslmode=verify-full`), /does not speak TLS, which \?sslmode asks for/)
+    assert.match(
+      await problemOf(`${owner}?sslrootcert=/no/such.pem`),
+      /a file that the URL's parameters name.*such\.pem/,
+    )
     assert.match(
       await problemOf('postgres://u:a-password@127.0.0.1:1/d'),
       /^(?!.*a-password).*at postgres:\/\/127.0.0.1:1\/d .*ECONNREFUSED/,

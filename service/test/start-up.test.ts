@@ -154,6 +154,14 @@ describe('settings', () => {
     }
   })
 
+  it('wants a feed by name where the store has none, beside all else that is wrong', () => {
+    for (const HOLDFAST_STORE of ['dynamodb://eu-west-1/sessions', 'mongodb://h/d']) {
+      const problems = problemsOf({ HOLDFAST_STORE, HOLDFAST_PORT: 'x', HOLDFAST_FEED: '' })
+      assert.match(problems.join('\n'), /^HOLDFAST_PORT: .*\nHOLDFAST_FEED: this store has no feed of its own/)
+      assert.deepEqual(problemsOf({ HOLDFAST_STORE, HOLDFAST_FEED: 'redis://h' }), [])
+    }
+  })
+
   it('never shows the password of a store or a feed, nor a secret', () => {
     for (const url of [
       'redis://user:hunter2@h:1',
@@ -317,6 +325,24 @@ describe('holdfast serve exits with 1 and one clear line for each problem', () =
       )
       assert.ok(!line!.includes('hunter2'))
     }
+  })
+
+  it('when fewer replicas of a Redis confirm than the URL asks for', async () => {
+    const redis = await startRedis()
+    const [line, ...more] = refusal({ HOLDFAST_STORE: `${redis.url}?replicas=1` })
+    await redis.stop()
+    assert.deepEqual(more, [])
+    assert.match(
+      line!,
+      /HOLDFAST_STORE: \?replicas=1 asks for 1 replica and 0 confirmed: add .*, or take \?replicas away/,
+    )
+  })
+
+  it('when Redis has no TLS where its URL says so', async () => {
+    const redis = await startRedis()
+    const [line] = refusal({ HOLDFAST_STORE: redis.url.replace('redis:', 'rediss:') })
+    await redis.stop()
+    assert.match(line!, /HOLDFAST_STORE: Redis at rediss:\S+ can't be reached .* that it is Redis with TLS$/)
   })
 
   it('when the keys in the store were encrypted with another secret', async () => {

@@ -29,8 +29,8 @@ the service's own may not. Safe to run again, and while the service runs.`,
         print(`-- ${shown}${migration === null ? ': needs no SQL' : `\n${migration.sql.trim()}`}`)
       } else if (migration === null) print(`${shown} needs no migration`)
       else {
-        await migration.apply()
-        print(`${shown} has all its tables`)
+        const made = await migration.apply()
+        print(`${shown} has all its tables${made.length === 0 ? '' : `; made ${made.join(', ')}`}`)
       }
     }
     return 0

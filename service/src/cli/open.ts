@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import type { Feed } from 'holdfast'
 import { openEngine, openFeed, type Engine } from '../engines/engine.ts'
+import { unreplicated } from '../engines/explained.ts'
 import { checkFormat, ensureFormat, readFormat } from '../format.ts'
 import { readSettings, type Settings } from '../settings.ts'
 import { StartError } from '../start-error.ts'
@@ -49,7 +50,7 @@ export async function openShared({ make }: { make: boolean }): Promise<Shared> {
     }
   } catch (error) {
     await engine.close()
-    throw error
+    throw unreplicated(error)
   }
 }
 

@@ -5,8 +5,8 @@ import type { StoreUrl } from './store-url.ts'
 export interface Migration {
   /** Makes what is missing and leaves what is there; safe to run again. A DBA may run it instead of `apply`. */
   readonly sql: string
-  /** Runs it. Rejects with `StartError` that says which right is missing. */
-  apply(): Promise<void>
+  /** Runs it, and answers which tables were missing. Rejects with `StartError` that says which right is missing. */
+  apply(): Promise<readonly string[]>
 }
 
 /** `null` for an engine that needs none. Nothing is opened yet. */

@@ -4,6 +4,7 @@ import { mysqlFeed, mysqlFeedSchema } from 'holdfast/feeds/mysql'
 import { mysqlStore, mysqlStoreSchema } from 'holdfast/stores/mysql'
 import { StartError } from '../start-error.ts'
 import type { ConnectionChanged, Engine, OpenFeed } from './engine.ts'
+import { given } from './explained.ts'
 import type { FeedUrl } from './feed-url.ts'
 import type { Migration } from './migration.ts'
 import { inspectMysql } from './mysql-findings.ts'
@@ -51,7 +52,9 @@ export function mysqlMigration(url: MysqlUrl): Migration {
     async apply() {
       const pool = connect(url, 'HOLDFAST_STORE')
       try {
+        const missing = await missingOf(pool, allTables)
         for (const statement of statements) await pool.query(statement)
+        return missing
       } catch (error) {
         throw new StartError(`HOLDFAST_STORE: ${explain(url, error)}`, error)
       } finally {
@@ -76,21 +79,34 @@ function connect({ url }: MysqlUrl, setting: string): Pool {
   // What mysql2 would say has the password in it.
   if (!URL.canParse(url))
     throw new StartError(`${setting}: expected mysql://<user>@<host>:<port>/<database> with one host`)
-  return createPool({ uri: url, connectTimeout: connectTimeoutMs, enableKeepAlive: true })
+  // mysql2 itself looks for a CA alone, not whose certificate it is.
+  const isTls = new URL(url).searchParams.get('ssl') === 'true'
+  return createPool({
+    uri: url,
+    ...(isTls && { ssl: { rejectUnauthorized: true, verifyIdentity: true } }),
+    connectTimeout: connectTimeoutMs,
+    enableKeepAlive: true,
+  })
 }
 
 /** Only what is missing is made, so a user without the right to make tables can start where somebody else did. */
 async function prepare(pool: Pool, tables: Tables): Promise<void> {
-  const [rows] = await pool.query(
-    `SELECT @@global.read_only OR @@global.innodb_read_only AS isReadOnly, (
-       SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name IN (?)) AS made`,
-    [Object.keys(tables)],
-  )
-  const [{ isReadOnly, made }] = rows as [{ isReadOnly: number; made: number }]
+  const [rows] = await pool.query('SELECT @@global.read_only OR @@global.innodb_read_only AS isReadOnly')
+  const [{ isReadOnly }] = rows as [{ isReadOnly: number }]
   // What the server itself says of writes, unless the user's rights pass over it.
   if (isReadOnly !== 0) throw Object.assign(new Error('read-only'), { errno: readOnly })
-  if (made === Object.keys(tables).length) return
+  if ((await missingOf(pool, tables)).length === 0) return
   for (const statement of Object.values(tables).flat()) await pool.query(statement)
+}
+
+async function missingOf(pool: Pool, tables: Tables): Promise<readonly string[]> {
+  const names = Object.keys(tables)
+  const [rows] = await pool.query(
+    'SELECT table_name AS name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name IN (?)',
+    [names],
+  )
+  const made = new Set((rows as { name: string }[]).map(({ name }) => name))
+  return names.filter((name) => !made.has(name))
 }
 
 /** Every call begins by taking a connection, so that is where an outage shows. */
@@ -124,12 +140,12 @@ async function close(pool: Pool): Promise<void> {
   clearTimeout(timer)
 }
 
-function explain({ shown }: MysqlUrl, error: unknown): string {
+function explain({ url, shown }: MysqlUrl, error: unknown): string {
   const { errno, code = 'no answer', message } = error as Error & { errno?: number; code?: string }
   switch (errno) {
     case 1045:
     case 1698:
-      return `MySQL at ${shown} does not accept the user name or password of the URL: correct them`
+      return `MySQL at ${shown} does not accept the user name or password of the URL${given(url)}: correct them`
     case 1044:
     case 1049:
       return `MySQL at ${shown} has no such database, or not for this user: make it (CREATE DATABASE), grant it, or name another`
@@ -140,7 +156,14 @@ function explain({ shown }: MysqlUrl, error: unknown): string {
       )
     case readOnly:
       return `MySQL at ${shown} is read-only: put its primary into the URL`
+    // ER_SECURE_TRANSPORT_REQUIRED
+    case 3159:
+      return `MySQL at ${shown} wants TLS: add ?ssl=true to the URL`
     default:
-      return `MySQL at ${shown} can't be reached (${code}): see that it runs and that host and port are right`
+      if (code === 'HANDSHAKE_NO_SSL_SUPPORT')
+        return `MySQL at ${shown} does not speak TLS, which ?ssl asks for: turn it on there, or take ?ssl away`
+      if (code === 'HANDSHAKE_SSL_ERROR')
+        return `there is no TLS with MySQL at ${shown} (${message}): name the CA of its certificate in NODE_EXTRA_CA_CERTS, and the host as the certificate has it`
+      return `MySQL at ${shown} can't be reached (${code}): see that it runs, that host and port are right, and that it is MySQL`
   }
 }

@@ -4,6 +4,7 @@ import { postgresFeed, postgresFeedSchema } from 'holdfast/feeds/postgres'
 import { postgresStore, postgresStoreSchema } from 'holdfast/stores/postgres'
 import { StartError } from '../start-error.ts'
 import type { ConnectionChanged, Engine, OpenFeed } from './engine.ts'
+import { given, isUntrusted } from './explained.ts'
 import type { Migration } from './migration.ts'
 import { inspectPostgres } from './postgres-findings.ts'
 import { oneEach, primaryPool, StandbyError } from './postgres-pool.ts'
@@ -71,11 +72,14 @@ export function postgresFeedMigration(url: PostgresUrl): Migration {
 
 function migration(url: PostgresUrl, tables: Tables): Migration {
   return {
-    sql: tables.sql,
+    // Whoever runs it may run it statement by statement; what it locks is locked until the end.
+    sql: `BEGIN;\n${tables.sql.trim()}\nCOMMIT;\n`,
     async apply() {
       const pool = await reached(url, tables, 1)
       try {
+        const missing = await missingOf(pool, tables)
         await make(pool, url, tables)
+        return missing
       } finally {
         await pool.end()
       }
@@ -86,8 +90,7 @@ function migration(url: PostgresUrl, tables: Tables): Migration {
 async function opened(url: PostgresUrl, tables: Tables, max: number, changed: ConnectionChanged): Promise<Pool> {
   const pool = await reached(url, tables, max, changed)
   try {
-    const missing = `SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL`
-    if ((await pool.query(missing, [tables.names])).rows.length > 0) await make(pool, url, tables)
+    if ((await missingOf(pool, tables)).length > 0) await make(pool, url, tables)
     const unusable = `SELECT name FROM unnest($1::text[]) AS name, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS right_to
       WHERE NOT has_table_privilege(name, right_to)`
     if ((await pool.query(unusable, [tables.names])).rows.length > 0) {
@@ -96,8 +99,13 @@ async function opened(url: PostgresUrl, tables: Tables, max: number, changed: Co
     return pool
   } catch (error) {
     await pool.end()
-    throw error instanceof StartError ? error : startError(url, tables, explain(error), error)
+    throw error instanceof StartError ? error : startError(url, tables, explain(url, error), error)
   }
+}
+
+async function missingOf(pool: Pool, { names }: Tables): Promise<readonly string[]> {
+  const sql = `SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL`
+  return (await pool.query<{ name: string }>(sql, [names])).rows.map(({ name }) => name)
 }
 
 /** A pool whose server answers. */
@@ -113,7 +121,7 @@ async function reached(url: PostgresUrl, tables: Tables, max: number, changed?: 
     }
   }
   await pool.end()
-  throw startError(url, tables, explain(error), error)
+  throw startError(url, tables, explain(url, error), error)
 }
 
 async function make(pool: Pool, url: PostgresUrl, tables: Tables): Promise<void> {
@@ -122,7 +130,7 @@ async function make(pool: Pool, url: PostgresUrl, tables: Tables): Promise<void>
   } catch (error) {
     const { code, message } = error as Error & { code?: string }
     // Insufficient privilege; no schema to make anything in.
-    if (code !== '42501' && code !== '3F000') throw startError(url, tables, explain(error), error)
+    if (code !== '42501' && code !== '3F000') throw startError(url, tables, explain(url, error), error)
     throw startError(
       url,
       tables,
@@ -141,11 +149,21 @@ function startError({ shown }: PostgresUrl, { setting }: Tables, what: string, c
   return new StartError(`${setting}: PostgreSQL at ${shown} ${what}`, cause)
 }
 
-function explain(error: unknown): string {
+function explain({ url }: PostgresUrl, error: unknown): string {
   const { code = 'no answer', message } = error as Error & { code?: string }
   if (error instanceof StandbyError) return 'is only a standby, which takes no writes: name the primary, or both'
-  if (code === '28P01' || code === '28000') return 'does not accept the user name or password of the URL: correct them'
+  if (code === '28000' && message.includes('pg_hba.conf'))
+    return `does not let this user in this way (${message}): change pg_hba.conf; if it wants TLS, say ?sslmode=verify-full`
+  // The last is what pg says when the server asks for a password that there is not.
+  if (code === '28P01' || code === '28000' || message.includes('client password must be a string'))
+    return `does not accept the user name or password of the URL${given(url)}: correct them`
+  if (message.includes('server does not support SSL'))
+    return 'does not speak TLS, which ?sslmode asks for: turn on ssl there, or take ?sslmode away'
+  if (isUntrusted(code))
+    return `shows a certificate that is not trusted (${code}): name its CA by ?sslrootcert=<file>, and the host as the certificate has it`
+  if (code === 'ENOENT' || code === 'EACCES')
+    return `can't be asked: a file that the URL's parameters name can't be read (${message})`
   if (code === '3D000') return 'has no such database: make it, or name another'
   if (code === '42501') return `does not let this user do what is needed (${message})`
-  return `can't be reached (${code}): see that it runs and that host and port are right`
+  return `can't be reached (${code}): see that it runs, that host and port are right, and that it is PostgreSQL`
 }

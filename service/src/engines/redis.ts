@@ -4,6 +4,7 @@ import { redisFeed, type RedisFeedClient } from 'holdfast/feeds/redis'
 import { redisFindings, redisStore, type RedisStoreClient } from 'holdfast/stores/redis'
 import { StartError } from '../start-error.ts'
 import type { ConnectionChanged, Engine, OpenFeed } from './engine.ts'
+import { isUntrusted } from './explained.ts'
 import type { StoreUrl } from './store-url.ts'
 
 type RedisUrl = Extract<StoreUrl, { kind: `redis${string}` }>
@@ -139,7 +140,8 @@ function withTimeout<T>(connecting: Promise<T>): Promise<T> {
 }
 
 function explain({ shown, kind }: RedisUrl, error: unknown): string {
-  const texts = causes(error).join(' ')
+  const said = causes(error)
+  const texts = said.join(' ')
   if (/NOAUTH/.test(texts))
     return `Redis at ${shown} asks for a password: put it into the URL, as redis://:<password>@<host>:<port>`
   if (/WRONGPASS|invalid password/i.test(texts))
@@ -147,11 +149,15 @@ function explain({ shown, kind }: RedisUrl, error: unknown): string {
   if (/NOPERM/.test(texts))
     return `the Redis user at ${shown} may not run the commands that are needed: allow +@read +@write +@scripting +@connection +info`
   if (/cluster support disabled/i.test(texts)) return `Redis at ${shown} is no cluster: use redis://<host>:<port>`
+  const untrusted = said.find(isUntrusted)
+  if (untrusted !== undefined)
+    return `Redis at ${shown} shows a certificate that is not trusted (${untrusted}): name its CA in NODE_EXTRA_CA_CERTS, and the host as the certificate has it`
   const why = /ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ECONNRESET/.exec(texts)?.[0]
   const advice =
     kind === 'redis-sentinel'
       ? 'see that the sentinels run and know the master by that name'
-      : 'see that it runs and that host and port are right'
+      : 'see that it runs, that host and port are right, and that it is Redis' +
+        (shown.startsWith('rediss') ? ' with TLS' : '')
   return `Redis at ${shown} can't be reached (${why ?? 'no answer'}): ${advice}`
 }
 

@@ -58,11 +58,9 @@ const forms = {
   dynamodb: { form: 'dynamodb://<region>/<table>', parameters: [] },
 } satisfies Record<string, Form>
 
-const schemes = [
-  ...['memory', 'sqlite', 'redis', 'rediss', 'redis+cluster', 'rediss+cluster', 'redis+sentinel', 'rediss+sentinel'],
-  ...['postgres', 'postgresql', 'mysql', 'mariadb', 'nats', 'mongodb', 'mongodb+srv'],
-  ...['dynamodb', 'dynamodb+http', 'dynamodb+https'],
-]
+const schemes =
+  'memory sqlite redis rediss redis+cluster rediss+cluster redis+sentinel rediss+sentinel postgres postgresql mysql mariadb nats ' +
+  'mongodb mongodb+srv dynamodb dynamodb+http dynamodb+https'
 
 export const storeForms =
   'memory:, sqlite:<path>, redis://<host>:<port>, rediss://<host>:<port>, redis+cluster://<host>:<port>,<host>:<port>, ' +
@@ -129,7 +127,7 @@ export function parseStoreUrl(text: string): StoreUrl {
 
 /** The beginning of a message about a scheme that there is not. Also for those of feeds. */
 export function meant(scheme = ''): string {
-  const known = nearest(scheme, schemes, 2)
+  const known = nearest(scheme, schemes.split(' '), 2)
   return known === null ? '' : `did you mean ${known}:? `
 }
 
