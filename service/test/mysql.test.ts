@@ -1,5 +1,9 @@
 // The service on MySQL (here MariaDB): its tables, replicas, outages, and what it says when something is wrong.
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, before, it } from 'node:test'
 import { createPool, type Pool } from 'mysql2/promise'
 import { startMariadb, type Mariadb } from '../../scripts/servers/mariadb.ts'
@@ -76,6 +80,8 @@ it('what can not work is said at the start, and what to do', async () => {
     [poor.replace(/poor$/, 'elsewhere'), /no such database, or not for this user/],
     [server.url.replace(/holdfast$/, 'nowhere'), /no such database/],
     [poor, /may not make tables .*: GRANT CREATE, SELECT, INSERT, UPDATE, DELETE .* `holdfast migrate`/],
+    [`${poor}?ssl=true`, /does not speak TLS, which \?ssl asks for/],
+    [poor.replace(/\/\/.*@/, '//'), /user name or password of the URL \(none was given\): correct/],
     ['mysql://u:secret-of-many@one:1,two:2/x', /expected mysql:.* with one host/],
   ]
   for (const [url, expected] of wrong) {
@@ -95,8 +101,9 @@ it('what can not work is said at the start, and what to do', async () => {
 it('a user who may not make tables starts where somebody else made them', async () => {
   const url = await database('lean', 'SELECT, INSERT, UPDATE, DELETE')
   const migration = mysqlMigration(urlOf(server.url.replace(/holdfast$/, 'lean')))
-  await migration.apply()
-  await migration.apply()
+  const names = ['holdfast_sessions', 'holdfast_clients', 'holdfast_feed', 'holdfast_feed_head']
+  assert.deepEqual(await migration.apply(), names)
+  assert.deepEqual(await migration.apply(), [])
   const service = await serviceOn(url)
   await service.start()
   await service.stop()
@@ -109,6 +116,41 @@ it('a user who may not make tables starts where somebody else made them', async 
   }
   connection.destroy()
   await (await openEngine(urlOf(byHand))).close()
+})
+
+it('TLS is by the name and the CA of a certificate', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-tls-'))
+  const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')]
+  const name = '/CN=localhost -addext subjectAltName=DNS:localhost -days 2 -newkey ec -pkeyopt ec_paramgen_curve:P-256'
+  const files = ['-keyout', key, '-out', certificate]
+  execFileSync('openssl', ['req', '-x509', '-nodes', ...files, '-subj', ...name.split(' ')], { stdio: 'ignore' })
+  // The server is another user than whoever runs this.
+  for (const path of [folder, key]) chmodSync(path, 0o755)
+  const own = await startMariadb({ settings: { 'ssl-key': key, 'ssl-cert': certificate } })
+  try {
+    const local = own.url.replace('127.0.0.1', 'localhost')
+    await assert.rejects(
+      openEngine(urlOf(`${local}?ssl=true`)),
+      /no TLS with MySQL at .*self-signed.*NODE_EXTRA_CA_CERTS/,
+    )
+    const code = `const [{ openEngine }, { parseStoreUrl }] = await Promise.all(['engine', 'store-url'].map((name) =>
+        import('${join(import.meta.dirname, '../src/engines')}/' + name + '.ts')))
+      await openEngine(parseStoreUrl(process.argv[1])).then((engine) => engine.close(), ({ message }) => console.log(message))`
+    const outcome = (url: string) =>
+      execFileSync(process.execPath, ['--conditions=source', '--input-type=module', '-e', code, url], {
+        encoding: 'utf8',
+        env: { ...process.env, NODE_EXTRA_CA_CERTS: certificate },
+      })
+    assert.equal(outcome(`${local}?ssl=true`), '')
+    // Another name of the same address, which is none of the certificate's.
+    assert.match(
+      outcome(`${own.url.replace('127.0.0.1', '127.1')}?ssl=true`),
+      /no TLS with MySQL at .*host as the certificate has it/,
+    )
+  } finally {
+    await own.stop()
+    rmSync(folder, { recursive: true })
+  }
 })
 
 it('a read-only server is refused, whoever asks', async () => {
