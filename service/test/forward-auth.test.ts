@@ -192,6 +192,18 @@ describe('forward-auth', () => {
     })
   })
 
+  it('a WebSocket that another site opens is refused, and one of the site itself judged as the GET that it is', async () => {
+    const { token } = await service.start({ roles: ['shopper'] })
+    const open = async (...more: string[]) =>
+      (await ask({ uri: '/orders', token, more: ['Sec-WebSocket-Version', '13', ...more] })).status
+    assert.equal(await open('Origin', 'https://evil.shop.example', 'Sec-Fetch-Site', 'same-site'), 403)
+    assert.equal(await open('Origin', 'https://evil.example'), 403)
+    assert.equal(await open(), 403)
+    assert.equal(await open('Origin', 'https://shop.example'), 200)
+    assert.equal(await open('Origin', 'https://shop.example', 'Sec-Fetch-Site', 'same-origin'), 200)
+    assert.equal(await open('Origin', 'https://accounts.example', 'Sec-Fetch-Site', 'cross-site'), 200)
+  })
+
   describe('a browser on its way to a page', () => {
     const located = async (uri: string, o: Question = {}) =>
       (await ask({ uri, more: navigation, ...o })).header('location')
@@ -256,6 +268,20 @@ describe('forward-auth', () => {
       )
     })
 
+    it('are not refreshed by what may be a sign-in, which has cookies of its own', async () => {
+      const { accessToken, refreshToken } = await service.startSigned({ userId: 'alice' })
+      await service.call('PUT', '/v1/users/alice/roles', { body: { roles: ['clerk'] } })
+      const more = cookies(accessToken, refreshToken, 'same-origin')
+      const reply = await ask({ uri: '/sign-in', method: 'POST', more })
+      assert.equal(reply.status, 200)
+      assert.equal(reply.all['set-cookie'], undefined)
+      assertNobody(reply)
+      // The token is not spent, and serves where it is clear who asks, or nothing is changed.
+      const changing = await ask({ uri: '/orders', method: 'POST', more })
+      assert.equal(changing.header('x-holdfast-user'), 'alice')
+      assert.equal((await ask({ uri: '/catalogue', more })).header('x-holdfast-user'), 'alice')
+    })
+
     it('are not refreshed because another site says so', async () => {
       const { accessToken, refreshToken } = await service.startSigned({ userId: 'eve' })
       await service.call('PUT', '/v1/users/eve/roles', { body: { roles: ['clerk'] } })
@@ -295,6 +321,7 @@ describe('forward-auth', () => {
         Origin: 'https://shop.example',
         'Sec-Fetch-Site': 'none',
         'Sec-Fetch-Mode': 'cors',
+        'Sec-WebSocket-Version': '13',
       }
       for (const [name, value] of Object.entries(twice)) {
         assert.equal((await ask({ more: [name, value, name.toLowerCase(), value] })).status, 403, name)

@@ -60,7 +60,9 @@ export function judge({ sessions, find, identityOf, signIn }: JudgeOptions): Jud
     let session: Session<AnyData> | undefined
     try {
       session = await sessions.open(original)
-      if (session.id === null) await refreshed(session, original)
+      // A change that anybody may make may be a sign-in: the proxy would put these cookies behind those of the new session.
+      if (session.id === null && (rule.require !== null || /^(GET|HEAD)$/.test(original.asked)))
+        await refreshed(session, original)
       if (rule.require !== null) {
         // An assertion is for services, not for clients.
         if (session.userId === null || session.via !== null) return unauthenticated(session, rule, original)
