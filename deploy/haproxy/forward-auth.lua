@@ -73,7 +73,10 @@ core.register_action("forward-auth", { "http-req" }, function(txn)
 end)
 
 core.register_action("new-cookies", { "http-res" }, function(txn)
-  for _, value in ipairs(txn:get_priv() or {}) do
+  local cookies = txn:get_priv() or {}
+  -- What the application says of caching was not meant for an answer with these.
+  if #cookies > 0 then txn.http:res_set_header("cache-control", "no-store") end
+  for _, value in ipairs(cookies) do
     txn.http:res_add_header("set-cookie", value)
   end
 end)

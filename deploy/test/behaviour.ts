@@ -5,6 +5,7 @@ import { after, before, describe, it } from 'node:test'
 import type { Server } from '../../scripts/servers/server.ts'
 import { ask, sendRaw, type Answer } from './asked.ts'
 import { host, startSite, type Proxy, type Site } from './site.ts'
+import { cacheable } from './upstream.ts'
 
 /** HOLDFAST_MAX_STALENESS, unset. */
 const boundMs = 1_000
@@ -121,6 +122,27 @@ export function testProxy(proxy: Proxy): void {
       assert.equal((await ask(front, '/account', { cookie: next })).status, 200)
     })
 
+    it('who signs in as somebody else is that one', async () => {
+      const { cookie } = await site.signIn('alice', { credential: 'signed' })
+      const onlyRefresh = cookie.split('; ')[1]!
+      const sameOrigin = { 'sec-fetch-site': 'same-origin' }
+      const answer = await ask(front, '/sign-in?as=bob', { method: 'POST', cookie: onlyRefresh, headers: sameOrigin })
+      const fresh = cookiesOf(answer).filter((line) => line.startsWith('__Host-session'))
+      assert.equal(fresh.length, 1)
+      const { text } = await ask(front, '/account', { cookie: fresh[0]!.split(';')[0]! })
+      assert.deepEqual(heardBy(text).headers['x-holdfast-user'], ['bob'])
+    })
+
+    it('no cache keeps an answer with new cookies; of others the application says it', async () => {
+      const plain = await ask(front, '/public/picture')
+      // HAProxy adds `private` for its own cookie.
+      assert.match(plain.headers['cache-control']!, new RegExp(`^${cacheable}(, private)?$`))
+      const { cookie } = await site.signIn('ada', { credential: 'signed' })
+      const renewed = await ask(front, '/public/picture', { cookie: cookie.split('; ')[1]!, headers: navigation })
+      assert.ok(cookiesOf(renewed).some((line) => line.startsWith('__Host-session=')))
+      assert.match(renewed.headers['cache-control']!, /no-store/)
+    })
+
     it('a session that takes several cookies is as good as a small one', async () => {
       const claims = { about: 'x'.repeat(4_000) }
       const { cookie } = await site.signIn('ada', { credential: 'signed', claims })
@@ -144,13 +166,20 @@ export function testProxy(proxy: Proxy): void {
     it('a WebSocket goes through for who may, and for nobody else', async () => {
       const { cookie } = await site.signIn('ada')
       const handshake = (line: string) =>
-        `GET /account HTTP/1.1\r\nHost: ${host}\r\n${line}Connection: Upgrade\r\nUpgrade: websocket\r\n` +
+        `GET /account HTTP/1.1\r\nHost: ${host}\r\n${line}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
         'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
-      const back = await sendRaw(front.port, handshake(`Cookie: ${cookie}\r\n`))
+      const own = `Cookie: ${cookie}\r\nOrigin: https://${host}`
+      const back = await sendRaw(front.port, handshake(own))
       assert.match(back, /^HTTP\/1\.1 101 /)
       assert.match(back, /GET \/public\/after/, 'what is sent is echoed')
-      assert.match(await sendRaw(front.port, handshake('')), /^HTTP\/1\.1 401 /)
+      assert.match(await sendRaw(front.port, handshake(`Origin: https://${host}`)), /^HTTP\/1\.1 401 /)
       site.arrivals()
+      const others = [
+        `Cookie: ${cookie}\r\nOrigin: https://other.${host}\r\nSec-Fetch-Site: same-site`,
+        `Cookie: ${cookie}\r\nOrigin: https://other.test`,
+      ]
+      for (const other of others) assert.match(await sendRaw(front.port, handshake(other)), /^HTTP\/1\.1 403 /)
+      assert.ok(site.arrivals().every(({ path }) => path !== '/account'))
     })
 
     it('its own cookie keeps a browser at one instance, through signing in, and at the other when that is gone', async () => {

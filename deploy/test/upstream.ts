@@ -5,6 +5,9 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
+/** What the application says of `/public/picture`. */
+export const cacheable = 'public, max-age=600'
+
 /** A request as it came to the application. */
 export interface Arrived {
   readonly instance: number
@@ -42,6 +45,7 @@ export async function startUpstream(instance: number, signIn: (who: string) => P
     }
     const answer = () => {
       response.setHeader('content-type', 'application/json')
+      if (seen.path === '/public/picture') response.setHeader('cache-control', cacheable)
       response.end(JSON.stringify({ ...seen, headers: Object.fromEntries(seen.headers) }))
     }
     if (seen.path !== '/sign-in') return answer()
