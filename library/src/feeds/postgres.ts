@@ -6,6 +6,7 @@ import { readLog, type LogRow } from '../internal/numbered-log.ts'
 import {
   attended,
   lease as leaseOf,
+  orNoTable,
   tableNamed,
   type PostgresLease as Lease,
   type PostgresPool,
@@ -88,7 +89,7 @@ export function postgresFeed(pool: PostgresPool, o: PostgresFeedOptions = {}): F
         end(false)
       } catch (error) {
         end(true)
-        throw error
+        throw orNoTable(error, 'postgresFeed')
       }
     },
 
@@ -113,7 +114,7 @@ export function postgresFeed(pool: PostgresPool, o: PostgresFeedOptions = {}): F
           if (isAll && !signal.aborted) await news()
         }
       } catch (error) {
-        if (!signal.aborted) throw error
+        if (!signal.aborted) throw orNoTable(error, 'postgresFeed')
       } finally {
         signal.removeEventListener('abort', leave)
         leave()

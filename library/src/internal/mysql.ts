@@ -29,8 +29,9 @@ const patienceMs = 1_000
 /** InnoDB picks a victim of each deadlock, and its statement has done nothing. */
 const deadlock = 1213
 const attemptsAtMost = 5
+const noSuchTable = 1146
 
-/** `who` is what errors call us. */
+/** `who` is what errors call us, and with `Schema` behind it what makes the tables. */
 export function leasing(pool: MysqlPool, who: string): Leased {
   const within = deadline(patienceMs)
   let isFit = false
@@ -58,7 +59,8 @@ export function leasing(pool: MysqlPool, who: string): Leased {
     } catch (error) {
       if (signal?.aborted === true && error === signal.reason) connection.release()
       else connection.destroy()
-      throw error
+      if (errorNumber(error) !== noSuchTable) throw error
+      throw new ConfigError(`${who}: ${(error as Error).message}: run ${who}Schema(), or holdfast migrate`)
     }
   }
 }

@@ -36,6 +36,12 @@ export function tableNamed(name: string): string {
   return name
 }
 
+/** For the error of a table that is not there, one that says what makes it; any other as it is. `who` is what errors call us. */
+export function orNoTable(error: unknown, who: 'postgresStore' | 'postgresFeed'): unknown {
+  const { code, message } = error as Error & { code?: unknown }
+  return code === '42P01' ? new ConfigError(`${who}: ${message}: run ${who}Schema(), or holdfast migrate`) : error
+}
+
 const ignore = () => {}
 
 /**

@@ -2,6 +2,7 @@
 import {
   attended,
   lease as leaseOf,
+  orNoTable,
   tableNamed,
   type PostgresLease,
   type PostgresPool,
@@ -31,7 +32,7 @@ const slackMs = 3_600_000
 
 /**
  * Keeps sessions in a table of PostgreSQL 12 or later, the one that `postgresStoreSchema` makes. `pool` is yours, a `Pool` of pg 8; give it an
- * `error` listener, and `connectionTimeoutMillis` (such as 2000), without which connections to a server that doesn't answer fill it for
+ * `error` listener, and `connectionTimeoutMillis` (such as 500), without which connections to a server that doesn't answer fill it for
  * good. `keepAlive: true` notices dead ones while they are idle.
  *
  * A call without an answer a second after its caller left (or 10 s after it began, where it has no `signal`) rejects and its connection is closed;
@@ -43,7 +44,7 @@ const slackMs = 3_600_000
  *
  * Statements are prepared, under names that begin with that of the table: PgBouncer has to know them (1.21, `max_prepared_statements`), or pool by session.
  * What is swept has expired by the server's clock too. Any isolation level will do; READ COMMITTED, which is the default, is the fastest.
- * @throws ConfigError when `table` is not such a name
+ * @throws ConfigError when `table` is not such a name. Calls reject with one when there is no such table.
  */
 export function postgresStore(pool: PostgresPool, o: PostgresStoreOptions = {}): SweepableStore & ScannableStore {
   const clock = o.clock ?? Date
@@ -80,7 +81,7 @@ export function postgresStore(pool: PostgresPool, o: PostgresStoreOptions = {}):
       return result
     } catch (error) {
       end(!wasRolledBack(error))
-      throw error
+      throw orNoTable(error, 'postgresStore')
     } finally {
       settled()
     }

@@ -1,7 +1,7 @@
 // The contract on MariaDB, and what only it can do wrong.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import type { Feed, FeedStep } from 'holdfast'
+import { ConfigError, type Feed, type FeedStep } from 'holdfast'
 import { mysqlFeed, mysqlFeedSchema } from 'holdfast/feeds/mysql'
 import { testFeed } from 'holdfast/testing'
 import { createPool, type Pool } from 'mysql2/promise'
@@ -41,6 +41,17 @@ testFeed('mysql', make, { test })
 const now = () => performance.now()
 const notice = (id: string) => ({ kind: 'ended', ids: [id], reason: 'ended' }) as const
 const forever = new AbortController().signal
+
+test('a table that nobody made is no outage: publishing and following say what makes it', async () => {
+  const feed = mysqlFeed(pools[0]!, { table: 'forgotten' })
+  for (const call of [() => feed.publish(notice('a')), () => stepOf(feed)]) {
+    await assert.rejects(call, (error: Error) => {
+      assert.ok(error instanceof ConfigError)
+      assert.match(error.message, /forgotten.*: run mysqlFeedSchema\(\), or holdfast migrate$/)
+      return true
+    })
+  }
+})
 
 /** The first step of a follower. */
 async function stepOf(feed: Feed, since?: string): Promise<FeedStep> {

@@ -52,6 +52,17 @@ testStore(
   { test },
 )
 
+test('a table that nobody made is no outage: every call says what makes it', async () => {
+  const store = mysqlStore(pools[0]!, { table: 'forgotten' })
+  for (const call of [() => store.get('a'), () => store.delete(['a']), () => store.listByUser('a')]) {
+    await assert.rejects(call, (error: Error) => {
+      assert.ok(error instanceof ConfigError)
+      assert.match(error.message, /forgotten.*: run mysqlStoreSchema\(\), or holdfast migrate$/)
+      return true
+    })
+  }
+})
+
 // Neither what affectedRows counts nor what a large number looks like is up to us.
 testStore(
   'mysql in real time, with a pool that has settings of its own',

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { after, before, describe, test } from 'node:test'
-import type { SessionRecord } from 'holdfast'
+import { ConfigError, type SessionRecord } from 'holdfast'
 import { postgresStore, postgresStoreSchema } from 'holdfast/stores/postgres'
 import { fakeClock, testStore } from 'holdfast/testing'
 import { Pool } from 'pg'
@@ -42,6 +42,17 @@ async function make(clock?: ReturnType<typeof fakeClock>, [one, two] = [0, 1]) {
 testStore('postgres', () => make(fakeClock()), { test })
 testStore('postgres, in real time', () => make(), { test })
 testStore('postgres, serializable', () => make(fakeClock(), [2, 2]), { test })
+
+test('a table that nobody made is no outage: every call says what makes it', async () => {
+  const store = postgresStore(pools[0]!, { table: 'forgotten' })
+  for (const call of [() => store.get('a'), () => store.put(record('a'), null), () => store.delete(['a'])]) {
+    await assert.rejects(call, (error: Error) => {
+      assert.ok(error instanceof ConfigError)
+      assert.match(error.message, /"forgotten".*: run postgresStoreSchema\(\), or holdfast migrate$/)
+      return true
+    })
+  }
+})
 
 test('fifty increments by three processes are fifty', async () => {
   await pools[0]!.query(postgresStoreSchema())
