@@ -130,6 +130,19 @@ describe('paths have one form', () => {
     '/admin%20/users',
     '/%EF%BD%81dmin',
     '/adm%C4%B1n%EF%BC%8Fx',
+    '/adm%C4%B1n',
+    '/adm%C4%B0n',
+    '/%C3%A1dmin',
+    '/a%CC%81dmin',
+    '/ad%C2%ADmin',
+    '/admin%E2%80%8B',
+    '/%E2%80%8Badmin',
+    '/%20admin',
+    '/%C2%A0admin',
+    '/admin%C2%A0.%20',
+    '/%20/admin',
+    '/%E2%80%8B/admin',
+    '/public/.%E2%80%8B./admin',
     '/%EF%BC%8Fadmin',
     '/public/%EF%BC%8E%EF%BC%8E/admin',
     '/%E2%80%A5/admin',
@@ -306,10 +319,11 @@ describe('the first rule that fits decides', () => {
     assert.equal(name(list, 'evilshop.example', '/'), null)
     assert.equal(name(list, '.shop.example', '/'), null)
   })
-  it('by method, where HEAD, OPTIONS and the unknown are methods as any other', () => {
+  it('by method, where GET is HEAD too, and OPTIONS and the unknown are methods as any other', () => {
     const list = [one({ name: 'get', methods: new Set(['GET']) })]
-    assert.equal(name(list, 'h', '/'), 'get')
-    for (const method of ['HEAD', 'OPTIONS', 'TRACE', 'POST', 'PURGE']) assert.equal(name(list, 'h', '/', method), null)
+    for (const method of ['GET', 'HEAD']) assert.equal(name(list, 'h', '/', method), 'get')
+    assert.equal(name([one({ methods: new Set(['HEAD']) })], 'h', '/'), null)
+    for (const method of ['OPTIONS', 'TRACE', 'POST', 'PURGE']) assert.equal(name(list, 'h', '/', method), null)
   })
   it('by path: segments in braces are one segment, never none', () => {
     const list = [one({ name: 'it', path: '/a/{id}/c' })]

@@ -3,7 +3,7 @@
 /** The segments of a path, decoded. */
 export interface CanonicalPath {
   readonly segments: readonly string[]
-  /** The same as a server that is lenient about case, Unicode forms and what trails a name would see them. */
+  /** The same as a server would see them that is lenient about case, accents, what can't be seen and what surrounds a name. */
   readonly lenient: readonly string[]
 }
 
@@ -21,7 +21,7 @@ const hostForm = /^(?:((?!-)[\w-]+(?:\.[\w-]+)*)\.?|(\[[\da-f:.]{2,45}\]))(?::\d
 /**
  * Of a request target in origin form, whose query is left alone. `null` for all that is ambiguous: another form, dot segments, empty
  * segments, `;`, `\` and `#`, an encoded `/` or `%`-sequence or anything else that means something in a path, controls, bytes that are
- * not UTF-8, and characters that Unicode says stand for any of these.
+ * not UTF-8, characters that Unicode says stand for any of these, and segments of which a lenient server would see nothing.
  */
 export function canonicalPath(target: string): CanonicalPath | null {
   if (target.length > longest || target.includes('#')) return null
@@ -37,7 +37,8 @@ export function canonicalPath(target: string): CanonicalPath | null {
   const compatible = decoded.normalize('NFKC')
   if (special(compatible) !== special(decoded)) return null
   const segments = split(decoded)
-  return { segments, lenient: segments.map(leniently) }
+  const lenient = segments.map(leniently)
+  return lenient.includes('') ? null : { segments, lenient }
 }
 
 /** Nothing encoded, no segment that is empty or begins with a dot. */
@@ -67,9 +68,13 @@ function split(path: string): readonly string[] {
   return segments.slice(1, segments.at(-1) === '' ? -1 : undefined)
 }
 
+/** By way of upper case: the ones that fold only there, such as the dotless i, are letters of ASCII then. */
 export function leniently(segment: string): string {
   return segment
     .normalize('NFKC')
+    .toUpperCase()
     .toLowerCase()
-    .replace(/[. ]+$/, '')
+    .normalize('NFKD')
+    .replace(/[\p{M}\p{Cf}\p{Default_Ignorable_Code_Point}]/gu, '')
+    .replace(/^\s+|[.\s]+$/g, '')
 }

@@ -148,4 +148,4 @@ function no(outcome: No['outcome'], status: number, detail: string): No {
 
 // Made once: an error is expensive, and these are what a scanner gets.
 const noRule = no('no-rule', 403, 'no rule lets this through')
-const ambiguous = no('unclear', 403, 'only case, or what trails a name, decides which rule holds')
+const ambiguous = no('unclear', 403, 'only what many servers ignore, such as case, decides which rule holds')

@@ -9,7 +9,7 @@ export interface Rule {
   readonly host: string
   /** `/orders`, `/orders/{id}` or `/orders/*`, which is `/orders` too. */
   readonly path: string
-  /** `null`: any. */
+  /** `GET` is `HEAD` too. `null`: any. */
   readonly methods: ReadonlySet<string> | null
   /** `null`: anybody. */
   readonly require: Requirement | null
@@ -21,15 +21,26 @@ export interface Rule {
 export type FindRule = (host: string, path: CanonicalPath, method: string) => Rule | null | 'ambiguous'
 
 export function ruleFinder(rules: readonly Rule[]): FindRule {
-  const matchers = rules.map((rule) => ({ rule, onHost: hostMatcher(rule.host), onPath: pathMatcher(rule.path) }))
+  const matchers = rules.map((rule) => ({
+    rule,
+    onMethod: methodMatcher(rule.methods),
+    onHost: hostMatcher(rule.host),
+    onPath: pathMatcher(rule.path),
+  }))
 
   return (host, { segments, lenient }, method) => {
-    for (const { rule, onHost, onPath } of matchers) {
-      const fits = (rule.methods?.has(method) ?? true) && onHost(host) && onPath.lenient(lenient)
+    for (const { rule, onMethod, onHost, onPath } of matchers) {
+      const fits = onMethod(method) && onHost(host) && onPath.lenient(lenient)
       if (fits) return lenient === segments || onPath.exact(segments) ? rule : 'ambiguous'
     }
     return null
   }
+}
+
+/** Frameworks answer HEAD by what is there for GET. */
+function methodMatcher(methods: Rule['methods']): (method: string) => boolean {
+  if (methods === null) return () => true
+  return (method) => methods.has(method) || (method === 'HEAD' && methods.has('GET'))
 }
 
 function hostMatcher(pattern: string): (host: string) => boolean {
