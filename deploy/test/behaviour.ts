@@ -48,7 +48,8 @@ export function testProxy(proxy: Proxy): void {
       assert.match(String(refused.headers['www-authenticate']), /^Bearer realm="holdfast"$/)
       const sent = await ask(front, '/account?x=1', { headers: navigation })
       assert.equal(sent.status, 302)
-      assert.match(sent.headers.location!, /^(http:\/\/[^/]+)?\/sign-in\?return_to=%2Faccount%3Fx%3D1$/)
+      // Without a scheme: TLS may end before the proxy.
+      assert.equal(sent.headers.location, '/sign-in?return_to=%2Faccount%3Fx%3D1')
       const open = await ask(front, '/public/page')
       assert.equal(open.status, 200)
       assert.deepEqual(heardBy(open.text).headers['x-holdfast-user'] ?? [''], [''])
