@@ -67,6 +67,21 @@ for (const guide of guides) {
   })
 }
 
+for (const page of ['stores.md', 'feeds.md']) {
+  test(`each block of ${page} is whole, and its types hold`, async () => {
+    const place = join(folder, page.replace('.md', ''))
+    mkdirSync(place)
+    const blocks = readFileSync(join(root, 'docs', page), 'utf8').matchAll(/```ts\n([\s\S]+?)```/g)
+    for (const [i, [, block]] of [...blocks].entries()) writeFileSync(join(place, `${i}.ts`), block!)
+    const compilerOptions = { lib: ['es2024'], noUnusedLocals: false }
+    const config = { extends: join(root, 'tsconfig.json'), include: ['*.ts'], compilerOptions }
+    writeFileSync(join(place, 'tsconfig.json'), JSON.stringify(config))
+    await promisify(execFile)(join(root, 'node_modules/.bin/tsc'), ['-p', place]).catch((error: { stdout: string }) => {
+      assert.fail(error.stdout)
+    })
+  })
+}
+
 test('the types of the files in frameworks.md hold', async () => {
   // Decorators, which plain type stripping can't, and files whose names mean something. Each block says which one it is.
   const blocks = readFileSync(join(root, 'docs/guide/frameworks.md'), 'utf8').matchAll(
