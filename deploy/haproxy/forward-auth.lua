@@ -9,6 +9,12 @@ local address = "abns@holdfast-forward-auth-" .. (os.getenv("PORT") or "8080")
 -- In ms. Long enough for two replicas, one after the other.
 local timeout = 2000
 
+-- By which the configuration knows these questions: any process of the machine can connect to that address, and none but this has the secret.
+local random = assert(io.open("/dev/urandom", "rb"))
+local secret = random:read(32):gsub(".", function(byte) return string.format("%02x", byte:byte()) end)
+random:close()
+core.register_fetches("forward-auth-secret", function() return secret end)
+
 -- What Holdfast judges by; nothing else is sent. All lines of a name are, so that a second one is seen there.
 local judged_by = { "cookie", "authorization", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-websocket-version", "accept" }
 -- What the application gets; missing counts as empty.
@@ -30,6 +36,7 @@ end
 
 local function question(txn)
   local asked = {
+    ["x-forward-auth-secret"] = { secret },
     ["x-forwarded-method"] = { txn.sf:method() },
     ["x-forwarded-proto"] = { txn:get_var("txn.proto") },
     ["x-forwarded-host"] = { txn:get_var("txn.host") },
