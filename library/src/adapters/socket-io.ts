@@ -1,5 +1,6 @@
 // Sessions for Socket.IO 4: the session at the connection, and a socket that is disconnected when it is over.
 import type { Socket } from 'socket.io'
+import { ConfigError } from '../errors.ts'
 import { problem } from '../internal/problem.ts'
 import { closeCodes, UpgradeExchange } from '../internal/upgrade.node.ts'
 import type { Requirement, Session } from '../session.ts'
@@ -13,6 +14,9 @@ import type { Sessions } from '../sessions.ts'
  *
  * Within `maxStaleness` of its end the client gets the event `session-over` with `{ code: 4401 }`, or 4409 when the identity changed, such as the
  * roles: connect again; then it is disconnected. Traffic on the socket does not extend the session; requests do.
+ *
+ * With `connectionStateRecovery` every socket is refused (`ConfigError`): Socket.IO gives a recovered one its rooms and messages back
+ * before anybody could ask whether its session is still alive.
  */
 export function sessionMiddleware<Data>(
   sessions: Sessions<Data>,
@@ -25,6 +29,7 @@ export function sessionMiddleware<Data>(
   }
 
   return (socket, next) => {
+    if (socket.nsp.server['opts'].connectionStateRecovery) return next(recovery)
     admit(socket).then(
       (session) => {
         socket.data = { ...(socket.data as object), session }
@@ -44,3 +49,7 @@ export function sessionMiddleware<Data>(
     )
   }
 }
+
+const recovery = new ConfigError(
+  'connectionStateRecovery: a recovered socket is handed messages although its session may have ended; leave it out',
+)

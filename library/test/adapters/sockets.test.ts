@@ -311,3 +311,24 @@ for (const [kind, { serve, connect }] of Object.entries(kinds)) {
     })
   }
 }
+
+test('Socket.IO: no socket is recovered, since it would be handed messages of a session that has ended', async () => {
+  const { sessions, elsewhere } = makeSessions()
+  const http = createServer()
+  const server = new SocketServer(http, { connectionStateRecovery: { skipMiddlewares: false } })
+  server.use(sessionMiddleware(sessions))
+  const url = await listening(http)
+  const { token } = await sessions.start('ada')
+  const socket = io(url, { extraHeaders: { authorization: `Bearer ${token}` }, reconnection: false, forceNew: true })
+  try {
+    const refused = Promise.withResolvers<string>()
+    socket.on('connect', () => refused.resolve('connected'))
+    socket.on('connect_error', ({ message }) => refused.resolve(message))
+    assert.match(await refused.promise, /^connectionStateRecovery: .*leave it out$/)
+  } finally {
+    socket.close()
+    await server.close()
+    sessions.close()
+    elsewhere.close()
+  }
+})
