@@ -44,7 +44,8 @@ class ReplyHeaders implements AnswerHeaders {
     this.#reply = reply
   }
   get headersSent(): boolean {
-    return this.#reply.sent
+    // While a stream goes out the reply does not yet count as sent.
+    return this.#reply.sent || this.#reply.raw.headersSent
   }
   getHeader(name: string): ReturnType<FastifyReply['getHeader']> {
     return this.#reply.getHeader(name)
