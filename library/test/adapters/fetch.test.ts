@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createRequire } from 'node:module'
 import { test } from 'node:test'
 import { createSessions } from 'holdfast'
 import { withSession } from 'holdfast/adapters/fetch'
@@ -71,4 +72,25 @@ test('an answer whose headers can not be changed, such as that of a fetch, is co
 test('an answer without a session is the very one of the application', async () => {
   const response = new Response('hello')
   assert.equal(await withSession(sessions, () => response)(new Request(url)), response)
+})
+
+test('the cookie of a sign-in arrives with a redirect or a not-found of Next.js', async () => {
+  // Next.js builds its own for each bundler; these are the ones that its route handlers see.
+  const { redirect, permanentRedirect, notFound } = createRequire(import.meta.url)('next/navigation')
+  const thrown = async (answer: () => never) => {
+    const handler = withSession(sessions, async (_, session) => {
+      await session.signIn('ada')
+      return answer()
+    })
+    const { status, headers } = await handler(
+      new Request(url, { method: 'POST', headers: { 'sec-fetch-site': 'same-origin' } }),
+    )
+    assert.equal(headers.getSetCookie().length, 1)
+    return [status, headers.get('location')]
+  }
+  assert.deepEqual(await thrown(() => redirect('/home?a;b')), [307, '/home?a;b'])
+  assert.deepEqual(await thrown(() => permanentRedirect('/home')), [308, '/home'])
+  assert.deepEqual(await thrown(() => notFound()), [404, null])
+  const plain = withSession(sessions, () => redirect('/home'))
+  await assert.rejects(plain(new Request(url)), /NEXT_REDIRECT/)
 })
