@@ -158,6 +158,18 @@ export function testProxy(proxy: Proxy): void {
       assert.deepEqual(heardBy(text).headers['x-holdfast-user'], ['ada'])
     })
 
+    it('who sends far too much locks nobody else out', async () => {
+      const { cookie } = await site.signIn('ada')
+      const lines = Array.from({ length: 30 }, (_, i) => `X-Long-${i}: ${'a'.repeat(30_000)}\r\n`).join('')
+      const bytes = `GET /account HTTP/1.1\r\nHost: ${host}\r\nCookie: ${cookie}\r\n${lines}\r\n`
+      // Now and then a server that gives up on it is quick enough to say so.
+      for (let i = 0; i < 10; i++) {
+        const back = await Promise.all(Array.from({ length: 8 }, () => sendRaw(front.port, bytes)))
+        for (const text of back) assert.doesNotMatch(text, /^HTTP\/1\.1 [25]/)
+        assert.equal((await ask(front, '/account', { cookie })).status, 200)
+      }
+    })
+
     it('other hosts are not served', async () => {
       for (const other of ['other.test', '127.0.0.1', `${host}.other.test`])
         assert.equal((await ask(front, '/public/x', { headers: { host: other } })).status, 421)
