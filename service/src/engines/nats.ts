@@ -143,5 +143,5 @@ function explain({ shown }: NatsUrl, error: unknown): string {
   if (name === 'JetStreamNotEnabled') return `NATS at ${shown} runs without JetStream: start nats-server with -js`
   if (code === noSuitablePeers)
     return `NATS at ${shown} has no three servers to place a stream on (${message}): see that they run, or make the streams with fewer replicas yourself`
-  return `NATS at ${shown} can't be reached, or does not answer (${String(cause?.code ?? code ?? name)}): see that it runs and that hosts and ports are right`
+  return `NATS at ${shown} can't be reached, or does not answer (${String(cause?.code ?? code ?? name)}): see that it runs, that hosts and ports are right, and that it is NATS`
 }
