@@ -14,16 +14,16 @@ console.log('starting the shop…')
 // What they say before all is well is for whoever asks why it is not.
 const early: string[] = []
 let log = (line: string): void => void early.push(line)
-const shop = await startShop({ log: (line) => log(line), beforeRestart: () => sleep(restartAfterMs) }).catch(
-  (error: unknown) => {
-    console.error(early.join('\n'))
-    throw error
-  },
-)
-log = console.log
+const starting = startShop({ log: (line) => log(line), beforeRestart: () => sleep(restartAfterMs) })
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.once(signal, () => void shop.stop().then(() => process.exit()))
+  // What is only half started when it fails ends itself.
+  process.once(signal, () => void starting.then(({ stop }) => stop(), String).then(() => process.exit()))
 }
+const shop = await starting.catch((error: unknown) => {
+  console.error(early.join('\n'))
+  throw error
+})
+log = console.log
 console.log(whatToTry(shop))
 
 function whatToTry({ url, programs }: Shop): string {

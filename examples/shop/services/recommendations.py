@@ -6,6 +6,8 @@ is signed, so that this service need not believe whoever reaches its port.
 
 import json
 import os
+import signal
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
@@ -58,4 +60,12 @@ class Recommendations(BaseHTTPRequestHandler):
         pass
 
 
-ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Recommendations).serve_forever()
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        # A proxy that goes away is no news.
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
+signal.signal(signal.SIGINT, lambda *_: sys.exit())
+Server(("127.0.0.1", int(os.environ["PORT"])), Recommendations).serve_forever()
