@@ -70,7 +70,8 @@ describe('Traefik', () => {
   const removed = Object.entries(middlewares['no-identity-of-clients'].headers.customRequestHeaders)
 
   it('removes what the client says, in every spelling, before it asks', () => {
-    assert.deepEqual(routers.app.middlewares, ['no-identity-of-clients', 'holdfast'])
+    assert.deepEqual(routers.app.middlewares, ['no-identity-of-clients', 'no-upgrade', 'holdfast'])
+    assert.deepEqual(routers.websocket.middlewares, ['no-identity-of-clients', 'websocket-alone', 'holdfast'])
     const names = removed.map(([name, value]) => (assert.equal(value, ''), name.toLowerCase()))
     const spellings = (name: string): string[] =>
       name
@@ -82,6 +83,14 @@ describe('Traefik', () => {
         )
     for (const name of [...identity.flatMap(spellings), ...overrides, 'forwarded'])
       assert.ok(names.includes(name), name)
+  })
+
+  it('upgrades WebSockets alone, and leaves no word of the client’s in Connection', () => {
+    const set = (name: string) => middlewares[name].headers.customRequestHeaders
+    assert.deepEqual(set('no-upgrade'), { Connection: '', Upgrade: '' })
+    assert.deepEqual(set('websocket-alone'), { Connection: 'Upgrade', Upgrade: 'websocket' })
+    // The longer rule is asked first.
+    assert.ok(routers.websocket.rule.startsWith(`${routers.app.rule} && HeaderRegexp(\`Upgrade\``))
   })
 
   it('takes every header of the answer, and nobody else’s word', () => {
