@@ -81,6 +81,10 @@ end)
 
 core.register_action("new-cookies", { "http-res" }, function(txn)
   local cookies = txn:get_priv() or {}
+  -- Where the application begins a session itself, that is the one.
+  for _, value in ipairs(lines(txn.http:res_get_headers(), "set-cookie")) do
+    if value:find("^__Host%-session[-=~]") then return end
+  end
   -- What the application says of caching was not meant for an answer with these.
   if #cookies > 0 then txn.http:res_set_header("cache-control", "no-store") end
   for _, value in ipairs(cookies) do

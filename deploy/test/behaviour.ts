@@ -126,12 +126,15 @@ export function testProxy(proxy: Proxy): void {
     it('who signs in as somebody else is that one', async () => {
       const { cookie } = await site.signIn('alice', { credential: 'signed' })
       const onlyRefresh = cookie.split('; ')[1]!
-      const sameOrigin = { 'sec-fetch-site': 'same-origin' }
-      const answer = await ask(front, '/sign-in?as=bob', { method: 'POST', cookie: onlyRefresh, headers: sameOrigin })
-      const fresh = cookiesOf(answer).filter((line) => line.startsWith('__Host-session'))
-      assert.equal(fresh.length, 1)
-      const { text } = await ask(front, '/account', { cookie: fresh[0]!.split(';')[0]! })
-      assert.deepEqual(heardBy(text).headers['x-holdfast-user'], ['bob'])
+      // The second by a link in a letter, say.
+      const ways = [{ method: 'POST', headers: { 'sec-fetch-site': 'same-origin' } }, { headers: navigation }]
+      for (const way of ways) {
+        const answer = await ask(front, '/sign-in?as=bob', { ...way, cookie: onlyRefresh })
+        // Of several of one name browsers keep the last.
+        const kept = cookiesOf(answer).findLast((line) => line.startsWith('__Host-session='))!
+        const { text } = await ask(front, '/account', { cookie: kept.split(';')[0]! })
+        assert.deepEqual(heardBy(text).headers['x-holdfast-user'], ['bob'])
+      }
     })
 
     it('no cache keeps an answer with new cookies; of others the application says it', async () => {
