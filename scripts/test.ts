@@ -22,6 +22,9 @@ const tests = ['library/test', 'service/test', 'examples', 'bench', 'deploy'].ma
 /** They stop and start processes of their own by the dozen, and judge what happens outside of faults: with the machine to themselves. */
 const alone = ['faults/**/*.test.ts']
 
+/** Of one run of the test runner; it takes about half of that. */
+const atMostMs = 1_200_000
+
 const wanted = process.argv.slice(2)
 const failed: string[] = []
 await step('system packages', () => {
@@ -80,7 +83,10 @@ async function runTests(files: readonly string[]): Promise<boolean> {
   )
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => runner.kill(signal))
   const survivors = outliving(runner.pid!)
+  // A test that fails may leave a connection behind, and with it a process that never ends: all the others are to be heard of.
+  const limit = setTimeout(() => process.kill(-runner.pid!, 'SIGKILL'), atMostMs)
   const code = await new Promise<number | null>((resolve) => runner.once('exit', resolve))
+  clearTimeout(limit)
 
   const complaints = (await survivors.end()).map((survivor) => `still running after the tests, now killed: ${survivor}`)
   const outcome = readOutcome(outcomeFile)
