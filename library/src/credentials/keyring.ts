@@ -127,6 +127,8 @@ export function keyring(o: KeyringOptions): Keyring {
       const changed = await make(liveAt(ring, at, schedule), at, fresh)
       if (changed === ring) break
       const sealed = await seal(await sealKey, JSON.stringify(changed), purpose, randomBytes)
+      // A machine that slept meanwhile would write a schedule of the past, and drop a key that others go on to sign with.
+      if (now() - at > deadlineMs && attempt < attemptsAtMost) continue
       if (await store.put(recordOf(sealed, before, at), before?.version ?? null)) {
         // Here it holds whatever becomes of telling others.
         const mine = await loaded.refresh()

@@ -452,6 +452,25 @@ test('calls to rotate now that read the same keys make one new key', async () =>
   assert.deepEqual([left[0]!.kid, left[0]!.state, left[1]!.state], [first, 'retiring', 'current'])
 })
 
+test('a process that slept while it made the next key does not drop the one that others sign with', async () => {
+  const { process, clock } = world({ keepFor: '1h', rotateEvery: '30d', publishBefore: '30m' })
+  const [awake, asleep] = [process(), process()]
+  await signer(awake)
+  clock.advance('30d')
+  await asleep.refresh()
+  // It begins to make a key, and its clock goes on by ten days before that is written.
+  const maintained = asleep.maintain()
+  for (let i = 0; i < 50; i++) await Promise.resolve()
+  clock.advance('10d')
+  const signs = await signer(awake)
+  await maintained
+  await settled()
+  for (const keys of [awake, asleep]) {
+    await keys.refresh()
+    assert.ok(await knows(keys, signs))
+  }
+})
+
 test('whatever happens when: one key signs, what it signed verifies until it runs out, and retired ones never again', async () => {
   const act = fc.constantFrom('maintain', 'rotate', 'rotate now', 'retire current', 'use', 'wait 20m', 'wait 10d')
   await fc.assert(
