@@ -16,7 +16,7 @@ import { signedId, tokenOf, type Secret } from './express/old-cookie.ts'
 import { endingByCookie } from './express/own-end.ts'
 import { onEnding } from './express/response.ts'
 import { defaultLifetime, passportUser } from './express/section.ts'
-import { setCookieLine, type CookieSettings, type RequestSession } from './express/session.ts'
+import { checkCookie, setCookieLine, type CookieSettings, type RequestSession } from './express/session.ts'
 
 /** Options of express-session, and those of `createSessions` that make sense beside them. */
 export interface ExpressSessionOptions extends Pick<
@@ -133,7 +133,9 @@ export function session(o: ExpressSessionOptions): ExpressSessionMiddleware {
     request.sessionStore = keeper
 
     function touch(current: RequestSession): void {
-      if (!isTouched) current.touch()
+      // Not by its method: a key of the application's may have taken its place.
+      const { cookie } = current
+      if (!isTouched) cookie.maxAge = cookie.originalMaxAge
       isTouched = true
     }
 
@@ -141,7 +143,7 @@ export function session(o: ExpressSessionOptions): ExpressSessionMiddleware {
       if (came?.isOld === true && keeper.isStored) return true
       return cameId === request.sessionID
         ? o.rolling === true || (current.cookie.expires !== null && keeper.isModified(current))
-        : saveUninitialized || keeper.isModified(current)
+        : saveUninitialized || isFailed || keeper.isModified(current)
     }
 
     onEnding(response, {
@@ -202,6 +204,7 @@ function check(o: ExpressSessionOptions): void {
     throw new ConfigError("unset: expected 'destroy' or 'keep'")
   if (Array.isArray(o.secret) && o.secret.length === 0) throw new ConfigError('secret: expected at least one')
   if (cookie === undefined || typeof cookie === 'function') return
+  checkCookie(cookie)
   if (cookie.httpOnly === false)
     throw new ConfigError('cookie.httpOnly: scripts that see the cookie can give the session away; leave it out')
   const absolute = milliseconds('lifetime.absolute', lifetime.absolute)

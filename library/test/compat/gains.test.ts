@@ -557,6 +557,7 @@ test('options that would weaken it are refused, each by its name', () => {
     [/^genid:/, { store, genid: () => '1' }],
     [/^cookie\.httpOnly:/, { store, cookie: { httpOnly: false } }],
     [/^cookie\.maxAge: longer than lifetime\.absolute/, { store, cookie: { maxAge: 31 * 86_400_000 } }],
+    [/^cookie\.path:/, { store, cookie: { path: '/; Domain=x' } }],
     [/^unset:/, { store, unset: 'forget' }],
     [/^secret:/, { store, secret: [] }],
     [/^cookie name:/, { store, name: 'a b' }],

@@ -22,8 +22,10 @@ export function onEnding(response: ServerResponse, ending: Ending): void {
   response.writeHead = function writeHead(this: ServerResponse, status: number, ...rest: unknown[]) {
     const reason = typeof rest[0] === 'string' ? [rest.shift()] : []
     apply(response, rest[0] as Parameters<typeof apply>[1])
-    if (!isBegun) ending.headers()
+    const isFirst = !isBegun
+    // Once, whatever comes of it: else the page that says what failed would fail as well.
     isBegun = true
+    if (isFirst) ending.headers()
     return original.writeHead.call(response, status, ...(reason as []))
   } as typeof response.writeHead
 
@@ -31,7 +33,7 @@ export function onEnding(response: ServerResponse, ending: Ending): void {
     if (isEnded) return response
     isEnded = true
     const failed = (error: unknown) => {
-      if (response.headersSent) end.apply(response, args)
+      if (response.headersSent) finished(response, () => end.apply(response, args))
       else {
         response.end = original.end
         for (const name of response.getHeaderNames()) if (ofBody.test(name)) response.removeHeader(name)
@@ -45,14 +47,33 @@ export function onEnding(response: ServerResponse, ending: Ending): void {
       failed(error)
       return response
     }
-    if (work === null) return end.apply(response, args)
+    if (work === null) {
+      try {
+        return end.apply(response, args)
+      } catch (error) {
+        // Such as of a body that is none: who catches it answers.
+        isEnded = false
+        throw error
+      }
+    }
     const restore = kept(response)
-    work.then(() => {
-      restore()
-      end.apply(response, args)
-    }, failed)
+    work
+      .then(() => {
+        restore()
+        end.apply(response, args)
+      })
+      .catch(failed)
     return response
   } as typeof response.end
+}
+
+/** What has begun and can't be brought to its end is broken off. */
+function finished(response: ServerResponse, end: () => void): void {
+  try {
+    end()
+  } catch {
+    response.destroy()
+  }
 }
 
 /** Headers that speak of the answer that is not given. */
@@ -76,6 +97,7 @@ function kept(response: ServerResponse): () => void {
   const { statusCode, statusMessage } = response
   const headers = response.getHeaders()
   return () => {
+    if (response.headersSent) return
     Object.assign(response, { statusCode, statusMessage })
     for (const name of response.getHeaderNames()) if (headers[name] === undefined) response.removeHeader(name)
     for (const [name, value] of Object.entries(headers)) {

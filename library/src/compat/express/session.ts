@@ -1,4 +1,5 @@
 // `req.session` and its cookie, as applications know them from express-session.
+import { ConfigError } from '../../errors.ts'
 
 /** Called with an error, or with nothing. */
 export type Done = (error?: unknown) => void
@@ -76,6 +77,18 @@ export interface CookieSettings {
   originalMaxAge?: number | null | false | undefined
 }
 
+const settable = [
+  'expires',
+  'maxAge',
+  'path',
+  'domain',
+  'httpOnly',
+  'secure',
+  'sameSite',
+  'partitioned',
+  'priority',
+] as const
+
 export class SessionCookie {
   path = '/'
   httpOnly = true
@@ -88,8 +101,9 @@ export class SessionCookie {
   #expires: Date | null | false = null
 
   constructor(settings: CookieSettings = {}) {
-    const { originalMaxAge, ...others } = settings
-    Object.assign(this, others)
+    // What else an application wrote there is none of ours.
+    for (const name of settable) if (name in settings) Object.assign(this, { [name]: settings[name] })
+    const { originalMaxAge } = settings
     if (originalMaxAge !== undefined) this.originalMaxAge = originalMaxAge
   }
 
@@ -128,8 +142,23 @@ export function storedCookie(kept: object): SessionCookie {
   return new SessionCookie({ expires: typeof expires === 'string' ? new Date(expires) : expires, ...settings })
 }
 
+/** Throws `ConfigError` where an attribute would be several. */
+export function checkCookie({ domain, path, sameSite, priority }: CookieSettings): void {
+  const words: readonly [string, unknown, RegExp][] = [
+    ['domain', domain, /^\.?[a-z\d]([a-z\d.-]{0,251}[a-z\d])?$/i],
+    ['path', path, /^[\x20-\x3a\x3c-\x7e]*$/],
+    ['sameSite', sameSite, /^(lax|strict|none|auto|true|false)$/i],
+    ['priority', priority, /^(low|medium|high)$/i],
+  ]
+  for (const [name, value, form] of words) {
+    // Nothing of it is repeated: it may be what a client sent.
+    if (value && !form.test(String(value))) throw new ConfigError(`cookie.${name}: can't be written into a cookie`)
+  }
+}
+
 /** A `Set-Cookie` line. Scripts never see the cookie, and over HTTPS it stays there, whatever the application says. */
 export function setCookieLine(name: string, token: string, cookie: SessionCookie, isSecure: boolean): string {
+  checkCookie(cookie)
   const { domain, path, expires, partitioned, priority, sameSite } = cookie
   const secure = cookie.secure === true || isSecure
   const site = typeof sameSite === 'string' ? sameSite : sameSite === true ? 'strict' : 'lax'
