@@ -2,7 +2,14 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { hash, randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { CredentialError, opaqueCredentials, type Credentials, type Session, type Sessions } from '../../index.ts'
+import {
+  CredentialError,
+  opaqueCredentials,
+  SessionGoneError,
+  type Credentials,
+  type Session,
+  type Sessions,
+} from '../../index.ts'
 import {
   keptOf,
   merged,
@@ -73,6 +80,8 @@ export class RequestKeeper implements Keeper {
   handedOut: string | null = null
   /** `null`: nothing is stored yet. */
   #held: Session<AllSections> | null = null
+  /** The id of one that was ended here: nothing is stored under it any more. */
+  #gone: string | null = null
   /** What is stored of it, as far as this request knows. */
   #base = nothing
   #user: string | null = null
@@ -160,6 +169,7 @@ export class RequestKeeper implements Keeper {
       else {
         await this.#held?.end()
         this.#held = null
+        this.#gone = id
       }
     })
   }
@@ -211,6 +221,9 @@ export class RequestKeeper implements Keeper {
   }
 
   async #save(session: RequestSession): Promise<void> {
+    // An object that the application kept may be that of a session which is over.
+    if (session.id !== this.#request.sessionID || session.id === this.#gone)
+      throw new SessionGoneError('the session has ended')
     const mine = keptOf(session)
     const user = this.#context.userOf(session)
     if (this.#held !== null && user !== this.#user) await this.#rebind(session, this.#held, user)
