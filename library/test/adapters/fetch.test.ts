@@ -76,7 +76,10 @@ test('an answer without a session is the very one of the application', async () 
 
 test('the cookie of a sign-in arrives with a redirect or a not-found of Next.js', async () => {
   // Next.js builds its own for each bundler; these are the ones that its route handlers see.
-  const { redirect, permanentRedirect, notFound } = createRequire(import.meta.url)('next/navigation')
+  const { redirect, permanentRedirect, notFound } = createRequire(import.meta.url)('next/navigation') as Record<
+    'redirect' | 'permanentRedirect' | 'notFound',
+    (url?: string) => never
+  >
   const thrown = async (answer: () => never) => {
     const handler = withSession(sessions, async (_, session) => {
       await session.signIn('ada')
