@@ -251,9 +251,9 @@ export function storedSessions<S extends Schemas>(
       return changed.size
     },
 
-    watch({ id, expiresAt, epoch }, onOver) {
-      if (id === null || expiresAt === null || epoch === null) return () => {}
-      return watchers.watch({ id, expiresAt, epoch }, onOver)
+    watch({ id, expiresAt, endsAt, epoch }, onOver) {
+      if (id === null || expiresAt === null || endsAt === null || epoch === null) return () => {}
+      return watchers.watch({ id, expiresAt, endsAt, epoch }, onOver)
     },
 
     status: () => verifier?.status ?? null,

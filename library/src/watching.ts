@@ -10,12 +10,14 @@ export interface WatchingOptions {
   readonly everyMs: number
   readonly now: () => number
   /** A live session; `null` when it is not. Rejects when that can't be known. `undefined`: there is nobody to ask. */
-  readonly read: (id: string) => Promise<Pick<SessionRecord, 'expiresAt' | 'epoch'> | null | undefined>
+  readonly read: (id: string) => Promise<(Known & { readonly endsAt?: number }) | null | undefined>
 }
 
+type Known = Pick<SessionRecord, 'expiresAt' | 'epoch'>
+
 export interface Watching {
-  /** Calls `onOver` once. Answers how to stop. */
-  watch(session: Pick<SessionRecord, 'id' | 'expiresAt' | 'epoch'>, onOver: (why: Over) => void): () => void
+  /** Calls `onOver` once. `endsAt` is its absolute end, `Infinity` where that is not known. Answers how to stop. */
+  watch(session: Known & { readonly id: string; readonly endsAt: number }, onOver: (why: Over) => void): () => void
   /** What this process itself ended, for when there is no feed. */
   ended(ids: readonly string[]): void
   close(): void
@@ -28,6 +30,7 @@ interface Watched {
   readonly id: string
   readonly epoch: number
   expiresAt: number
+  endsAt: number
   /** Elapsed time at which it was last known to be alive by the store. */
   checkedAt: number
   /** Its session has reached that epoch: `Infinity` when it ended. */
@@ -51,14 +54,17 @@ export function watching({ verifier, everyMs, now, read }: WatchingOptions): Wat
     const record = await read(watched.id)
     if (record === null || (record === undefined && now() >= watched.expiresAt)) return watched.reached(Infinity)
     if (record === undefined) return
-    Object.assign(watched, { checkedAt, expiresAt: record.expiresAt })
+    const { expiresAt, endsAt = watched.endsAt } = record
+    Object.assign(watched, { checkedAt, expiresAt, endsAt })
     watched.reached(record.epoch)
   }
 
   async function checkAll(): Promise<void> {
+    // Nobody has to be asked of that: nothing extends it.
+    for (const watched of all) if (now() >= watched.endsAt) watched.reached(Infinity)
     const asked = [...all].filter(due)
     for (let from = 0; from < asked.length; from += batch) {
-      // A store that can't answer ends nothing: nobody is signed out by an outage.
+      // A store that can't answer ends nothing else: nobody is signed out by an outage.
       await Promise.allSettled(asked.slice(from, from + batch).map(check))
     }
     timer = null
@@ -71,13 +77,14 @@ export function watching({ verifier, everyMs, now, read }: WatchingOptions): Wat
   }
 
   return {
-    watch({ id, expiresAt, epoch: seen }, onOver) {
+    watch({ id, expiresAt, endsAt, epoch: seen }, onOver) {
       const tell = harmless('the callback of watch', onOver)
       let stop = () => {}
       const watched: Watched = {
         id,
         epoch: seen,
         expiresAt,
+        endsAt,
         checkedAt: verifier?.now() ?? 0,
         reached(epoch) {
           if (epoch <= seen || !all.delete(watched)) return

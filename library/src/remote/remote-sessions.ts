@@ -273,9 +273,10 @@ export function remoteSessions<S extends Schemas>(
       return (answer.body as { changed: number }).changed
     },
 
-    watch({ id, expiresAt, epoch }, onOver) {
-      if (id === null || expiresAt === null || epoch === null) return () => {}
-      return watchers.watch({ id, expiresAt, epoch }, onOver)
+    watch({ id, expiresAt, endsAt: end, epoch }, onOver) {
+      if (id === null || expiresAt === null || end === null || epoch === null) return () => {}
+      // Where both are the same it may be the end of a signed token alone.
+      return watchers.watch({ id, expiresAt, endsAt: end > expiresAt ? end : Infinity, epoch }, onOver)
     },
 
     status: () => verifier.status,
