@@ -11,8 +11,14 @@ import {
   type Store,
 } from '../index.ts'
 import { milliseconds } from '../internal/duration.ts'
-import { plannedCredentials, RequestKeeper, type AllSections, type KeptRequest } from './express/request-keeper.ts'
-import { signedId, tokenOf, type Secret } from './express/old-cookie.ts'
+import {
+  plannedCredentials,
+  RequestKeeper,
+  tokenOf,
+  type AllSections,
+  type KeptRequest,
+} from './express/request-keeper.ts'
+import { signedId, type Secret } from './express/old-cookie.ts'
 import { endingByCookie } from './express/own-end.ts'
 import { onEnding } from './express/response.ts'
 import { defaultLifetime, passportUser } from './express/section.ts'
@@ -27,7 +33,8 @@ export interface ExpressSessionOptions extends Pick<
   readonly store: Store
   /**
    * Those by which express-session signed its cookies, so that nobody is signed out: their sessions come over by `holdfast import`, or by
-   * `asExpressStore`. New cookies need none. Default: old cookies are not accepted.
+   * `asExpressStore`, and are opened by those cookies, correctly signed, until they end. New sessions need none. Default: old cookies are
+   * not accepted.
    */
   readonly secret?: Secret | readonly Secret[] | undefined
   /** Default `connect.sid`. */
@@ -113,12 +120,13 @@ export function session(o: ExpressSessionOptions): ExpressSessionMiddleware {
     },
   }
 
-  function tokenIn(request: IncomingMessage): { token: string; isOld: boolean } | null {
+  function cameWith(request: IncomingMessage): { token: string; value: string } | null {
     const value = extract((header) => (header === 'cookie' ? (request.headers.cookie ?? null) : null))
     if (typeof value !== 'string') return null
-    if (!/^s(:|%3A)/i.test(value)) return { token: value, isOld: false }
-    const sid = signedId(decoded(value), secrets)
-    return sid === null ? null : { token: tokenOf(sid), isOld: true }
+    if (!/^s(:|%3A)/i.test(value)) return { token: value, value }
+    const signed = decoded(value)
+    const sid = signedId(signed, secrets)
+    return sid === null ? null : { token: tokenOf(sid), value: encodeURIComponent(signed) }
   }
 
   function serve(incoming: IncomingMessage, response: ServerResponse, next: (error?: unknown) => void): void {
@@ -128,7 +136,7 @@ export function session(o: ExpressSessionOptions): ExpressSessionMiddleware {
     if (!pathOf(request).startsWith(path)) return next()
 
     const keeper = new RequestKeeper(context, request, response)
-    const came = tokenIn(request)
+    const came = cameWith(request)
     let [cameId, isTouched, isFailed] = ['', false, false]
     request.sessionStore = keeper
 
@@ -140,7 +148,6 @@ export function session(o: ExpressSessionOptions): ExpressSessionMiddleware {
     }
 
     function isCookieDue(current: RequestSession): boolean {
-      if (came?.isOld === true && keeper.isStored) return true
       return cameId === request.sessionID
         ? o.rolling === true || (current.cookie.expires !== null && keeper.isModified(current))
         : saveUninitialized || isFailed || keeper.isModified(current)
@@ -154,7 +161,7 @@ export function session(o: ExpressSessionOptions): ExpressSessionMiddleware {
         const isSent = isCookieDue(current) && (current.cookie.secure !== true || isHttps)
         if (isSent) {
           touch(current)
-          response.appendHeader('set-cookie', setCookieLine(name, keeper.token, current.cookie, isHttps))
+          response.appendHeader('set-cookie', setCookieLine(name, keeper.cookieValue, current.cookie, isHttps))
           keeper.handedOut = keeper.token
         }
         if ((isSent || keeper.isStored) && !response.hasHeader('cache-control'))
@@ -176,7 +183,7 @@ export function session(o: ExpressSessionOptions): ExpressSessionMiddleware {
       keeper.begin()
       return next()
     }
-    keeper.open(came.token).then(() => {
+    keeper.open(came.token, came.value).then(() => {
       if (keeper.isStored) cameId = request.sessionID
       next()
     }, next)

@@ -1,4 +1,4 @@
-// Cookies that express-session handed out: `s:` and the session's id, signed.
+// Cookies that express-session handed out: `s:` and the session's id, signed. They open their sessions as long as these live.
 import { createHmac, hash, timingSafeEqual, type BinaryLike, type KeyObject } from 'node:crypto'
 
 export type Secret = BinaryLike | KeyObject
@@ -17,22 +17,20 @@ export function signedId(value: string, secrets: readonly Secret[]): string | nu
 }
 
 /**
- * An id of express-session opens its session by itself. Here it becomes an opaque credential: an id that is safe to log, and a secret. Neither
- * leads back to what it was made of, nor one to the other.
+ * What the store keeps of a session whose only credential is such a cookie: nothing that opens it without the signature, which needs the
+ * application's secret. It is none that another kind of credential keeps.
  */
-export function tokenOf(sid: string): string {
-  return `${idOf(sid)}.${secretOf(sid)}`
-}
-
-/** What the store keeps of that credential. */
 export function credentialOf(sid: string): string {
-  return hash('sha256', secretOf(sid), 'base64url')
+  return `${ofOld}${hash('sha256', sid, 'base64url')}`
 }
 
-function secretOf(sid: string): string {
-  return hash('sha256', `express-session secret:${sid}`, 'base64url')
+export function isOldCredential(kept: string): boolean {
+  return kept.startsWith(ofOld)
 }
 
+/** Safe to log: it does not lead back to what it was made of. */
 export function idOf(sid: string): string {
   return hash('sha256', `express-session:${sid}`, 'buffer').subarray(0, 16).toString('base64url')
 }
+
+const ofOld = 'express-session:'

@@ -10,6 +10,7 @@ import {
   type Session,
   type Sessions,
 } from '../../index.ts'
+import { credentialOf, idOf, isOldCredential } from './old-cookie.ts'
 import {
   keptOf,
   merged,
@@ -55,11 +56,25 @@ function newPlan(): Plan {
   return { id: randomBytes(16).toString('base64url'), secret: randomBytes(32).toString('base64url') }
 }
 
-/** Opaque ones; those that a request has planned it gets. */
+/** Stands before the id of an old cookie whose signature was right. It is made anew in each process, so nobody can send it. */
+const checked = `${randomBytes(32).toString('base64url')}:`
+
+/** What opens the session of an old cookie. Its signature must have been checked. */
+export function tokenOf(sid: string): string {
+  return checked + sid
+}
+
+/** Opaque ones; those that a request has planned it gets. And old cookies, which are never handed out anew. */
 export function plannedCredentials(): Credentials {
   const opaque = opaqueCredentials()
   return {
     ...opaque,
+    keeps: (kept) => opaque.keeps(kept) || isOldCredential(kept),
+    present(token, ...rest) {
+      if (!token.startsWith(checked)) return opaque.present(token, ...rest)
+      const sid = token.slice(checked.length)
+      return { kind: 'reference', id: idOf(sid), matches: (kept) => kept === credentialOf(sid) }
+    },
     async issue(random) {
       const plan = planned.getStore()
       if (plan === undefined) return opaque.issue(random)
@@ -74,8 +89,10 @@ export class RequestKeeper implements Keeper {
   readonly #context: KeeperContext
   readonly #request: KeptRequest
   readonly #response: ServerResponse
-  /** Opens the session; what the cookie is to be. */
+  /** Opens the session. */
   token = ''
+  /** What the cookie is to be. */
+  cookieValue = ''
   /** The token that the response hands out, if it does. */
   handedOut: string | null = null
   /** `null`: nothing is stored yet. */
@@ -101,10 +118,11 @@ export class RequestKeeper implements Keeper {
     this.#response = response
   }
 
-  /** The session that `token` opens, or a new one. `StoreUnavailableError`. */
-  async open(token: string): Promise<void> {
+  /** The session that `token` opens, which came as `cookieValue`, or a new one. `StoreUnavailableError`. */
+  async open(token: string, cookieValue: string): Promise<void> {
     const kept = await this.#read(token)
     if (kept === null) return this.begin()
+    Object.assign(this, { token, cookieValue })
     this.#request.sessionID = this.#held!.id!
     this.createSession(this.#request, kept)
     this.#original = { id: this.#request.sessionID, data: this.#base }
@@ -202,7 +220,7 @@ export class RequestKeeper implements Keeper {
 
   #adopt({ id, secret }: Plan): void {
     this.#request.sessionID = id
-    this.token = `${id}.${secret}`
+    this.token = this.cookieValue = `${id}.${secret}`
   }
 
   async #read(token: string): Promise<Kept | null> {
@@ -212,7 +230,6 @@ export class RequestKeeper implements Keeper {
       // One that was begun otherwise has nothing for us yet.
       const kept = ((await held.read(section)) ?? { cookie: this.#context.cookieOf(this.#request) }) as Kept
       this.#held = held
-      this.token = token
       return kept
     } catch (error) {
       if ((error as { code?: unknown }).code === 'session-gone') return null
