@@ -24,6 +24,7 @@ const needs: readonly Need[] = [
   { name: 'nats-server', commands: ['nats-server'], folders: '/usr/sbin', variable: 'NATS_URL' },
   { name: 'nginx', commands: ['nginx'], folders: '/usr/sbin', variable: 'NGINX_PATH' },
   { name: 'haproxy', commands: ['haproxy'], folders: '/usr/sbin', variable: 'HAPROXY_PATH' },
+  { name: 'openssl', commands: ['openssl'], variable: 'OPENSSL_PATH' },
   { name: 'caddy', commands: ['caddy'], variable: 'CADDY_PATH' },
   { name: 'python3-jwt', commands: ['jwt'], folders: pythonPackages, variable: 'PYTHON_PATH' },
   { name: 'python3-cryptography', commands: ['cryptography'], folders: pythonPackages, variable: 'PYTHON_PATH' },

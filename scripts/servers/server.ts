@@ -53,8 +53,10 @@ export function borrowed(variable: string, defaultPort: number): Server | null {
   }
 }
 
-/** Where `program` is: on the PATH, or in one of the folders (globs) where Debian keeps it. Installed first on Debian, as root. */
+/** Where `program` is: where its variable says (`NGINX_PATH`), on the PATH, or in one of the folders (globs) where Debian keeps it. Installed first on Debian, as root. */
 export function findProgram(program: string, o: { package: string; variable: string; folders?: string }): string {
+  const named = o.variable.endsWith('_PATH') ? (process.env[o.variable] ?? '') : ''
+  if (named !== '') return named
   const found = () =>
     [...globSync(o.folders ?? ''), ...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin']
       .map((folder) => join(folder, program))

@@ -123,7 +123,11 @@ it('TLS is by the name and the CA of a certificate', async () => {
   const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')]
   const name = '/CN=localhost -addext subjectAltName=DNS:localhost -days 2 -newkey ec -pkeyopt ec_paramgen_curve:P-256'
   const files = ['-keyout', key, '-out', certificate]
-  execFileSync('openssl', ['req', '-x509', '-nodes', ...files, '-subj', ...name.split(' ')], { stdio: 'ignore' })
+  execFileSync(
+    process.env['OPENSSL_PATH'] ?? 'openssl',
+    ['req', '-x509', '-nodes', ...files, '-subj', ...name.split(' ')],
+    { stdio: 'ignore' },
+  )
   // The server is another user than whoever runs this.
   for (const path of [folder, key]) chmodSync(path, 0o755)
   const own = await startMariadb({ settings: { 'ssl-key': key, 'ssl-cert': certificate } })
