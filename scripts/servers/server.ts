@@ -1,7 +1,7 @@
 // A server process of a test: on a free port, with its data in a temporary folder, and gone when the test process is gone.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, globSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, globSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { delimiter, join } from 'node:path'
@@ -147,9 +147,17 @@ export async function tended(child: ChildProcess, o: Launched): Promise<Server> 
       guard()
       if (folder !== null) rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
     },
-    pause: () => void process.kill(pid, 'SIGSTOP'),
+    pause: () => stop(pid),
     resume: () => void process.kill(pid, 'SIGCONT'),
   }
+}
+
+/** The signal takes hold only when each of the threads comes to run: until then it may still answer. */
+function stop(pid: number): void {
+  process.kill(pid, 'SIGSTOP')
+  const isStopped = (thread: string) => / T /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8'))
+  const until = Date.now() + 1_000
+  while (existsSync(`/proc/${pid}/task`) && !readdirSync(`/proc/${pid}/task`).every(isStopped) && Date.now() < until);
 }
 
 /** A shell that waits for the end of our pipe, which comes even when we are killed. The answer calls it off. */
