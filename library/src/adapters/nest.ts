@@ -1,8 +1,7 @@
 // Sessions for NestJS, on Express and on Fastify.
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { CanActivate, ExceptionFilter, ExecutionContext } from '@nestjs/common'
 import { SessionError } from '../errors.ts'
-import { NodeExchange } from '../internal/exchange.node.ts'
+import { connectMiddleware, type ConnectMiddleware } from '../internal/connect.node.ts'
 import { guard } from '../internal/guard.ts'
 import { problem } from '../internal/problem.ts'
 import type { Requirement, Session } from '../session.ts'
@@ -12,13 +11,8 @@ import type { Sessions } from '../sessions.ts'
  * `app.use(sessionMiddleware(sessions))`, or `consumer.apply(…)` in a module. On Fastify register `sessionPlugin` of
  * `holdfast/adapters/fastify` instead; what follows works with both. `sessionErrors` answers when it fails.
  */
-export function sessionMiddleware<Data>(
-  sessions: Sessions<Data>,
-): (request: IncomingMessage, response: ServerResponse, next: (error?: unknown) => void) => void {
-  return (request, response, next) => {
-    const exchange = new NodeExchange(request, response, () => (request as { ip?: string }).ip)
-    sessions.open(exchange).then((session) => next(void ((request as { session?: unknown }).session = session)), next)
-  }
+export function sessionMiddleware<Data>(sessions: Sessions<Data>): ConnectMiddleware {
+  return connectMiddleware((exchange) => sessions.open(exchange))
 }
 
 /** The session of a request, for a parameter: `const CurrentSession = createParamDecorator((_, context) => sessionIn(context))`. */

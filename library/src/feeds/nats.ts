@@ -2,6 +2,7 @@
 import { readUtf8, utf8Length, writeUtf8 } from '#bytes'
 import { base64url } from '#crypto'
 import type { Cursor, Feed, Notice } from '../feed.ts'
+import { bell } from '../internal/bell.ts'
 import { deadline } from '../internal/deadline.ts'
 import { milliseconds, type Duration } from '../internal/duration.ts'
 import { natsLog, type NatsConnection, type NatsJetStream, natsStream, type NatsStream } from '../internal/nats-log.ts'
@@ -90,8 +91,10 @@ export function natsFeed(connection: NatsConnection, manager: NatsJetStream, o: 
 
     async *follow({ since, signal, now }) {
       if (signal.aborted) return
-      const { news, wake, end } = bell(connection, `${wanted.name}.${noticePrefix}>`)
-      signal.addEventListener('abort', wake)
+      const { ring, news } = bell(pollMs)
+      // Something was published. It may not be durable yet, nor ever: that is to be read.
+      const subscription = connection.subscribe(`${wanted.name}.${noticePrefix}>`, { callback: ring })
+      signal.addEventListener('abort', ring)
       try {
         await within(() => log.assertSuits(wanted, 'make it with streams.add(natsFeedStream()), with the same options'))
         let place = placeOf(since)
@@ -121,8 +124,8 @@ export function natsFeed(connection: NatsConnection, manager: NatsJetStream, o: 
       } catch (error) {
         if (!signal.aborted) throw error
       } finally {
-        signal.removeEventListener('abort', wake)
-        end()
+        signal.removeEventListener('abort', ring)
+        subscription.unsubscribe()
       }
     },
   }
@@ -155,34 +158,6 @@ function placeOf(cursor: Cursor | undefined): Place | null {
   const [origin = '', seq, at, mark] = cursor.split('.')
   const last = { seq: Number(seq), subject: noticePrefix + mark }
   return { origin, seq: Math.max(0, last.seq - 1), at: Number(at), last }
-}
-
-/** Wakes a follower when something is published. It may not be durable yet, nor ever: that is for the follower to read. */
-function bell(connection: NatsConnection, subject: string) {
-  let isNews = false
-  let wake = () => {}
-  const ring = () => {
-    isNews = true
-    wake()
-  }
-  const subscription = connection.subscribe(subject, { callback: ring })
-  return {
-    wake: ring,
-    /** Resolves when something was published since it was asked last, when the next look is due, or at the end. */
-    async news(): Promise<void> {
-      if (!isNews) {
-        await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, pollMs)
-          wake = () => {
-            clearTimeout(timer)
-            resolve()
-          }
-        })
-      }
-      isNews = false
-    },
-    end: () => subscription.unsubscribe(),
-  }
 }
 
 function randomText(bytes: number): string {

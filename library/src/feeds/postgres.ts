@@ -1,5 +1,7 @@
 // The feed in PostgreSQL: a table whose rows are numbered in the order of their commits.
+import { base64url } from '#crypto'
 import type { Feed } from '../feed.ts'
+import { bell } from '../internal/bell.ts'
 import { deadline } from '../internal/deadline.ts'
 import { milliseconds, type Duration } from '../internal/duration.ts'
 import { readLog, type LogRow } from '../internal/numbered-log.ts'
@@ -82,7 +84,7 @@ export function postgresFeed(pool: PostgresPool, o: PostgresFeedOptions = {}): F
       const connection = await lease()
       const { assertClean, end } = attended(connection)
       try {
-        const values = [tagOf(crypto.getRandomValues(new Uint8Array(9))), JSON.stringify(notice), retentionMs]
+        const values = [base64url(crypto.getRandomValues(new Uint8Array(9))), JSON.stringify(notice), retentionMs]
         const { rows } = await within(() => connection.query(insert, values))
         if (rows.length === 0) throw noHead(head)
         assertClean()
@@ -154,40 +156,16 @@ function noHead(head: string): Error {
   return new Error(`postgresFeed: ${head} is empty; run what postgresFeedSchema() gives`)
 }
 
-/** In base64url: cursors go into URLs, and some forget to encode them. */
-function tagOf(bytes: Uint8Array): string {
-  return btoa(String.fromCharCode(...bytes))
-    .replaceAll('+', '-')
-    .replaceAll('/', '_')
-}
-
 /** Hears of notices on a leased connection until `end` gives it back. */
 function listened(connection: Lease) {
-  let isNews = false
-  let wake = () => {}
-  const heard = () => {
-    isNews = true
-    wake()
-  }
-  const { end } = attended(connection, heard)
-  connection.on('notification', heard)
+  const { ring, news } = bell(pollMs)
+  const { end } = attended(connection, ring)
+  connection.on('notification', ring)
   return {
-    /** Resolves when something was published since it was asked last, when the next look is due, or at the end. */
-    async news(): Promise<void> {
-      if (!isNews) {
-        await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, pollMs)
-          wake = () => {
-            clearTimeout(timer)
-            resolve()
-          }
-        })
-      }
-      isNews = false
-    },
+    news,
     end(destroy: boolean): void {
-      wake()
-      connection.off('notification', heard)
+      ring()
+      connection.off('notification', ring)
       end(destroy)
     },
   }

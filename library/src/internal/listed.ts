@@ -12,7 +12,7 @@ export async function listed(
   let missing: boolean
   do {
     const ids = (await indexed()).filter((id) => !live.has(id) && (absences.get(id) ?? 0) < 2)
-    const records = await Promise.all(ids.map(get))
+    const records = await Promise.all(ids.map((id) => get(id)))
     for (const [i, id] of ids.entries()) {
       const record = records[i]!
       if (record === null) absences.set(id, (absences.get(id) ?? 0) + 1)

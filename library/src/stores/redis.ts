@@ -1,6 +1,7 @@
 // Sessions in Redis or Valkey through node-redis 6: one server, Sentinel and Cluster by one path.
 import { Bytes } from '#bytes'
 import { confirmedWrites, proofOf, type RedisDurability, type RedisPrimaries } from '../internal/redis-confirmed.ts'
+import { listed } from '../internal/listed.ts'
 import { headBytes, pack, unknownFormat, unpack } from '../internal/packed.ts'
 import { coveredUntil, entryOf, idIn, type Place, placeOf, spanFor } from '../internal/redis-index.ts'
 import {
@@ -203,22 +204,7 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
     async listByUser(userId, o) {
       unlessAnswered(o?.signal)
       const place = await placeOf(userId)
-      const live = new Map<string, SessionRecord>()
-      const absences = new Map<string, number>()
-      let missing: boolean
-      do {
-        const ids = (await indexed(place)).filter((id) => !live.has(id) && (absences.get(id) ?? 0) < 2)
-        const records = await Promise.all(ids.map((id) => get(id)))
-        for (const [i, id] of ids.entries()) {
-          const record = records[i]!
-          if (record === null) absences.set(id, (absences.get(id) ?? 0) + 1)
-          else live.set(id, record)
-        }
-        // It may just have been replaced, by a session that was indexed after we looked, or, since it is indexed first, not yet
-        // written when we did: so what is absent is asked for twice, and the index once more.
-        missing = records.includes(null)
-      } while (missing)
-      return [...live.values()].filter((record) => record.userId === userId).sort((a, b) => b.createdAt - a.createdAt)
+      return listed(userId, () => indexed(place), get)
     },
 
     async scan({ cursor, limit }) {
