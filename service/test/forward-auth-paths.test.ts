@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { canonicalHost, canonicalPath } from '../src/forward-auth/canonical.ts'
-import { ruleFinder, type Rule } from '../src/forward-auth/rules.ts'
+import { hides, ruleFinder, type Rule } from '../src/forward-auth/rules.ts'
 
 const open = { methods: null, require: null, audience: null }
 const rules: readonly Rule[] = [
@@ -331,5 +331,44 @@ describe('the first rule that fits decides', () => {
     assert.equal(name(list, 'h', '/a/b/b/c'), null)
     assert.equal(name(list, 'h', '/a/c'), null)
   })
+  it('by path: the case of letters makes no other rule, and none that fits', () => {
+    const list = [one({ name: 'docs', path: '/Docs' }), one({ name: 'any', path: '/*' })]
+    assert.equal(name(list, 'h', '/Docs'), 'docs')
+    for (const target of ['/docs', '/DOCS']) assert.equal(name(list, 'h', target), 'ambiguous')
+  })
   it('and nobody may where none fits', () => assert.equal(name([one({ path: '/a' })], 'h', '/b'), null))
+})
+
+it('a rule is hidden by one before it exactly when it can never decide', () => {
+  const anyRule = fc.record({
+    name: fc.constant('any'),
+    host: fc.constantFrom('*', '*.b', '*.a.b', 'a.b', 'x.a.b', 'c'),
+    path: fc
+      .array(fc.constantFrom('a', 'b', '{id}'), { maxLength: 3 })
+      .chain((parts) => fc.constantFrom(`/${parts.join('/')}`, `/${[...parts, '*'].join('/')}`)),
+    methods: fc.option(fc.uniqueArray(fc.constantFrom('GET', 'HEAD', 'POST'), { minLength: 1 })),
+  })
+  const hosts = ['b', 'a.b', 'x.a.b', 'y.x.a.b', 'c', 'd']
+  const segments = ['a', 'b', 'c']
+  const paths = ['/']
+  for (let i = 0; paths.length < 121; i++)
+    for (const one of segments) paths.push(`${paths[i]}/${one}`.replace('//', '/'))
+  const questions = hosts.flatMap((host) =>
+    paths.flatMap((path) =>
+      ['GET', 'HEAD', 'POST', 'PUT'].map((method) => [host, canonicalPath(path)!, method] as const),
+    ),
+  )
+  fc.assert(
+    fc.property(anyRule, anyRule, (first, second) => {
+      const [earlier, later] = [first, second].map(({ methods, ...rule }) => {
+        return { ...open, ...rule, methods: methods && new Set(methods) }
+      }) as [Rule, Rule]
+      const [alone, both] = [ruleFinder([later]), ruleFinder([earlier, later])]
+      const decides = questions.some(([host, path, method]) => {
+        return alone(host, path, method) === later && both(host, path, method) === later
+      })
+      assert.equal(hides(earlier, later), !decides)
+    }),
+    { numRuns: 1000 },
+  )
 })

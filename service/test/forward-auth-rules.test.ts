@@ -117,6 +117,19 @@ rules:
     for (const path of ['/', '/*', '/a/', '/a/{id}/*', '/caf\u00e9/x y', '/.well-known/*', '/a.b'])
       assert.deepEqual(problemsOf(`rules: [{ host: '*', path: "${path}", allow: public }]`), [], path)
   })
+  it('refuses a rule that is never reached', () => {
+    const text = `rules:
+  - { host: shop.example, path: /admin/users, allow: public }
+  - { host: '*.example', path: /*, allow: public }
+  - { host: shop.example, path: '/admin/*', allow: signed-in, permission: admin }
+  - { host: shop.example, path: /admin/users, methods: [GET], allow: public }
+  - { host: other, path: /*, allow: public }
+`
+    const problems = problemsOf(text)
+    assert.match(problems[0]!, /^line 4: rules\[2\]: it never decides, since rules\[1\] before it fits all/)
+    assert.match(problems[1]!, /^line 5: rules\[3\]: it never decides, since rules\[0\] before it/)
+    assert.equal(problems.length, 2)
+  })
   it('says when it is not there', () => {
     assert.throws(
       () => readRulesFile('/nowhere/rules.yaml'),

@@ -5,7 +5,7 @@ import { isNode, LineCounter, parseDocument, type Document } from 'yaml'
 import * as z from 'zod'
 import { StartError } from '../start-error.ts'
 import { canonicalHost, canonicalPath } from './canonical.ts'
-import type { Rule } from './rules.ts'
+import { hides, type Rule } from './rules.ts'
 
 export interface RulesFile {
   readonly rules: readonly Rule[]
@@ -96,8 +96,15 @@ export function readRulesFile(name: string): RulesFile {
       ),
     )
   }
-  const { rules, roles = {}, signIn = null, trustedOrigins = [] } = parsed.data
-  return { rules: rules.map(asRule), roles, signIn, trustedOrigins }
+  const { roles = {}, signIn = null, trustedOrigins = [] } = parsed.data
+  const rules = parsed.data.rules.map(asRule)
+  const unreachable = rules.flatMap((rule, n) => {
+    const before = rules.slice(0, n).find((earlier) => hides(earlier, rule))
+    if (before === undefined) return []
+    return `${at(offsetOf(document, ['rules', n]))}: ${rule.name}: it never decides, since ${before.name} before it fits all that it fits: put it first, or leave it out`
+  })
+  if (unreachable.length > 0) throw new StartError(unreachable)
+  return { rules, roles, signIn, trustedOrigins }
 }
 
 function asRule(

@@ -31,10 +31,17 @@ export function ruleFinder(rules: readonly Rule[]): FindRule {
   return (host, { segments, lenient }, method) => {
     for (const { rule, onMethod, onHost, onPath } of matchers) {
       const fits = onMethod(method) && onHost(host) && onPath.lenient(lenient)
-      if (fits) return lenient === segments || onPath.exact(segments) ? rule : 'ambiguous'
+      if (fits) return onPath.exact(segments) ? rule : 'ambiguous'
     }
     return null
   }
+}
+
+/** Whether `later` can never decide, since `earlier` fits whatever it fits. */
+export function hides(earlier: Rule, later: Rule): boolean {
+  const onMethod = methodMatcher(earlier.methods)
+  const methods = later.methods === null ? earlier.methods === null : [...later.methods].every(onMethod)
+  return methods && hostMatcher(earlier.host)(later.host) && hidesPath(partsOf(earlier.path), partsOf(later.path))
 }
 
 /** Frameworks answer HEAD by what is there for GET. */
@@ -50,19 +57,39 @@ function hostMatcher(pattern: string): (host: string) => boolean {
   return (host) => host.endsWith(end) && host.length > end.length
 }
 
-type Matches = (segments: readonly string[]) => boolean
+/** The segments of a pattern; `null`: any one. */
+interface Parts {
+  readonly wanted: readonly (string | null)[]
+  readonly isPrefix: boolean
+}
 
-function pathMatcher(pattern: string): { exact: Matches; lenient: Matches } {
+function partsOf(pattern: string): Parts {
   const parts = pattern.split('/').slice(1)
   const isPrefix = parts.at(-1) === '*'
   if (isPrefix || parts.at(-1) === '') parts.pop()
-  const matcher =
-    (wanted: readonly (string | null)[]): Matches =>
-    (segments) => {
-      if (isPrefix ? segments.length < wanted.length : segments.length !== wanted.length) return false
-      for (let i = 0; i < wanted.length; i++) if (wanted[i] !== null && wanted[i] !== segments[i]) return false
-      return true
-    }
-  const literal = parts.map((part) => (part.startsWith('{') ? null : part))
-  return { exact: matcher(literal), lenient: matcher(literal.map((part) => part && leniently(part))) }
+  return { wanted: parts.map((part) => (part.startsWith('{') ? null : part)), isPrefix }
+}
+
+function asLenient({ wanted, isPrefix }: Parts): Parts {
+  return { wanted: wanted.map((part) => part && leniently(part)), isPrefix }
+}
+
+function hidesPath(earlier: Parts, later: Parts): boolean {
+  if (later.isPrefix && !earlier.isPrefix) return false
+  return matcher(asLenient(earlier))(asLenient(later).wanted)
+}
+
+type Matches = (segments: Parts['wanted']) => boolean
+
+function pathMatcher(pattern: string): { exact: Matches; lenient: Matches } {
+  const parts = partsOf(pattern)
+  return { exact: matcher(parts), lenient: matcher(asLenient(parts)) }
+}
+
+function matcher({ wanted, isPrefix }: Parts): Matches {
+  return (segments) => {
+    if (isPrefix ? segments.length < wanted.length : segments.length !== wanted.length) return false
+    for (let i = 0; i < wanted.length; i++) if (wanted[i] !== null && wanted[i] !== segments[i]) return false
+    return true
+  }
 }
