@@ -4,6 +4,7 @@ import type { Endings } from './endings.ts'
 import { ConflictError, LimitError, SessionGoneError, StoreUnavailableError } from './errors.ts'
 import type { EndReason, SessionEvent } from './events.ts'
 import { decodeIdentity, encodeIdentity, remembered, type Identity } from './identity.ts'
+import { skewMs } from './internal/clock-skew.ts'
 import { outcomeUnknown } from './internal/guarded.ts'
 import type { Policy } from './policy.ts'
 import type { ReadOptions, SessionRecord, Store, SweepableStore } from './store.ts'
@@ -79,8 +80,6 @@ const patienceMs = 5_000
 const limitAttempts = 6
 /** How long a session lives that counts against a limit and whose beginning is not complete: nobody may ever hold its credential. */
 const provisionalMs = 60_000
-/** How far ahead another machine's clock may be for its sessions to still count as older. */
-const skewMs = 60_000
 /** Every so many beginnings pay for the removal of more dead records than they add. */
 const sweepEvery = 64
 const sweepBatch = 256

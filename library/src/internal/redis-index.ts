@@ -1,7 +1,6 @@
 // The user index in Redis: who has which sessions, in a fixed number of small sorted sets.
 import { readBase64url, readUtf8, room, utf8Length, writeBase64url, writeUtf8 } from '#bytes'
 import { sha256 } from '#crypto'
-import type { SessionRecord } from '../store.ts'
 
 /** An id of 22 characters of base64url is kept as 16 bytes, any other as text. */
 const rawId = 0
@@ -46,18 +45,4 @@ export function idIn(entry: Uint8Array, { tag }: Place): string | null {
   if (entry[0] !== tag[0] || entry[1] !== tag[1] || entry[2] !== tag[2]) return null
   const read = entry[3] === rawId ? readBase64url : readUtf8
   return read(entry, tagBytes, entry.length)
-}
-
-/**
- * For how long an entry covers its session: until `expiresAt`, rounded up to a multiple of 2^span ms. The span is at least what is left of
- * the session, so touching it moves the end of the cover at most about once per idle window.
- */
-export function spanFor({ seenAt, expiresAt }: SessionRecord): number {
-  const atLeastOneMinute = 16
-  const atMost35Years = 40
-  return Math.min(Math.max(Math.ceil(Math.log2(expiresAt - seenAt)) || 0, atLeastOneMinute), atMost35Years)
-}
-
-export function coveredUntil(expiresAt: number, span: number): number {
-  return Math.ceil(expiresAt / 2 ** span) * 2 ** span
 }

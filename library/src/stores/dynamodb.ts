@@ -1,5 +1,7 @@
 // Sessions in a DynamoDB table, through the AWS SDK 3.
 import { sha256 } from '#crypto'
+import { skewMs } from '../internal/clock-skew.ts'
+import { coverOf } from '../internal/cover.ts'
 import {
   callOptions,
   type Commands,
@@ -10,7 +12,6 @@ import {
 } from '../internal/dynamodb-commands.ts'
 import { listed } from '../internal/listed.ts'
 import { pack, unpack } from '../internal/packed.ts'
-import { coveredUntil, spanFor } from '../internal/redis-index.ts'
 import type { ScannableStore, SessionRecord, StoreOptions } from '../store.ts'
 
 /** What `new DynamoDB(…)` of @aws-sdk/client-dynamodb gives: the class with a method for each command. */
@@ -22,9 +23,6 @@ export interface DynamodbStoreOptions {
   /** What says which records have expired, in milliseconds since the epoch. Default `Date`. */
   clock?: { now(): number } | undefined
 }
-
-/** How far apart the clocks of two machines may be. What has expired is kept for at least this much longer. */
-const skewMs = 60_000
 
 /**
  * Keeps sessions in a DynamoDB table of its own. The client is yours; the store never closes it. Give it timeouts, since the SDK by itself waits
@@ -83,7 +81,7 @@ export function dynamodbStore(client: DynamodbStoreClient, o: DynamodbStoreOptio
     }
     if (userId === null) return write(item, condition, options)
 
-    const until = coveredUntil(expiresAt, spanFor(record))
+    const until = coverOf(record)
     const [u, c] = [{ S: await sha256(userId) }, n(until)]
     const owned = { ...item, u, c }
     if (expected !== null) {

@@ -1,11 +1,11 @@
 // Sessions in Memcached, through memcache-client: fast, shared by any number of machines, and gone when it is restarted.
 import { sha256 } from '#crypto'
 import { ConfigError } from '../errors.ts'
+import { skewMs } from '../internal/clock-skew.ts'
 import { listed } from '../internal/listed.ts'
 import { type Commands, exptime, find, gone, isDone } from '../internal/memcached-commands.ts'
 import { memcachedIndex } from '../internal/memcached-index.ts'
 import { pack, unpack } from '../internal/packed.ts'
-import { coveredUntil, spanFor } from '../internal/redis-index.ts'
 import type { SessionRecord, Store, StoreOptions } from '../store.ts'
 
 /** What `new MemcacheClient(…)` of memcache-client 1 gives. */
@@ -20,8 +20,6 @@ export interface MemcachedStoreOptions {
   clock?: { now(): number } | undefined
 }
 
-/** How far apart the clocks of two machines may be. Memcached keeps what has expired for this much longer. */
-const skewMs = 60_000
 /** Sessions that were read, for which what a `cas` needs is remembered: most changes follow a read. */
 const rememberedAtMost = 1_000
 
@@ -61,11 +59,10 @@ export function memcachedStore(client: MemcachedStoreClient, o: MemcachedStoreOp
   if (servers !== undefined && servers.length > 1) {
     throw new ConfigError("the client has several servers, which do not know of each other's sessions: give it one")
   }
-  const index = memcachedIndex(client, skewMs)
+  const lists = memcachedIndex(client, `${prefix}u:`, clock)
 
   // Hashed, since a key has at most 250 bytes and no spaces.
   const recordKey = async (id: string) => `${prefix}s:${await sha256(id)}`
-  const listKey = async (userId: string) => `${prefix}u:${await sha256(userId)}`
 
   /** The one that was read longest ago first. */
   const remembered = new Map<string, Stored>()
@@ -91,35 +88,11 @@ export function memcachedStore(client: MemcachedStoreClient, o: MemcachedStoreOp
     return stored?.record?.version === version && stored.record.expiresAt > now ? stored : null
   }
 
-  /** Lists the session, unless the stored record has it listed for as long already. */
-  async function cover(
-    record: SessionRecord,
-    stored: SessionRecord | null,
-    now: number,
-    o?: StoreOptions,
-  ): Promise<void> {
-    const { id, userId } = record
-    if (userId === null || (stored?.userId === userId && coverOf(record) <= coverOf(stored))) return
-    await index.cover(await listKey(userId), id, coverOf(record), now, o)
-  }
-
-  /** Best effort: a listed session that is gone is harmless. Ids are not reused, so this can't hit a new session. */
-  async function uncover(records: readonly SessionRecord[], now: number, o?: StoreOptions): Promise<void> {
-    const users = Map.groupBy(records, ({ userId }) => userId)
-    await Promise.all(
-      [...users].map(async ([userId, theirs]) => {
-        if (userId === null) return
-        const ids = theirs.map(({ id }) => id)
-        await index.remove(await listKey(userId), ids, now, o).catch(() => {})
-      }),
-    )
-  }
-
   /** Takes a free id, or one whose session has expired. */
   async function start(record: SessionRecord, key: string, now: number, o?: StoreOptions): Promise<boolean> {
     const lifetime = exptime(record.expiresAt + skewMs, now)
     const { bytes } = pack(record, 0)
-    await cover(record, null, now, o)
+    await lists.cover(record, null, o)
     for (;;) {
       if (await isDone(client.add(key, bytes, { lifetime }))) return true
       const stored = await lookUp(record.id, key, now)
@@ -139,12 +112,12 @@ export function memcachedStore(client: MemcachedStoreClient, o: MemcachedStoreOp
     if (stored?.record?.version !== expected) return false
     const { casUniq } = stored
     if (record.expiresAt > now) {
-      await cover(record, stored.record, now, o)
+      await lists.cover(record, stored.record, o)
       const { bytes } = pack(record, 0)
       return isDone(client.cas(key, bytes, { lifetime: exptime(record.expiresAt + skewMs, now), casUniq }))
     }
     const ended = await isDone(client.cas(key, '', { lifetime: gone, casUniq }))
-    if (ended) await uncover([stored.record], now, o)
+    if (ended) await lists.uncover([stored.record], o)
     return ended
   }
 
@@ -177,18 +150,12 @@ export function memcachedStore(client: MemcachedStoreClient, o: MemcachedStoreOp
       const now = clock.now()
       const ended = await Promise.all(ids.map((id) => end(id, now)))
       const records = ended.filter((record) => record !== null && record !== 'unreadable')
-      await uncover(records, now, options)
+      await lists.uncover(records, options)
       return ids.filter((_, i) => ended[i] !== null)
     },
 
     async listByUser(userId) {
-      const key = await listKey(userId)
-      return listed(userId, () => index.read(key, clock.now()), get)
+      return listed(userId, () => lists.read(userId, clock.now() - skewMs), get)
     },
   }
-}
-
-/** Until when the list shows a session, so that touching it changes the list only about once per idle window. */
-function coverOf(record: SessionRecord): number {
-  return coveredUntil(record.expiresAt, spanFor(record))
 }

@@ -1,4 +1,5 @@
 // Sessions in a MongoDB collection, through the mongodb driver 7.
+import { skewMs } from '../internal/clock-skew.ts'
 import type { ScannableStore, SessionRecord } from '../store.ts'
 
 /** What `db.collection(…)` of the driver gives. */
@@ -22,8 +23,6 @@ interface SessionDocument extends Omit<SessionRecord, 'id'> {
   readonly removeAt: Date
 }
 
-/** How far apart the clocks of two machines may be. MongoDB keeps what has expired for this much longer. */
-const skewMs = 60_000
 /** For how long the server goes on with a call, such as one that waits for a majority that is away. */
 const patienceMs = 2_000
 

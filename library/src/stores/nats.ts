@@ -1,8 +1,9 @@
 // Sessions in NATS JetStream: a replicated store that survives the loss of a server.
 import { readUtf8, room, utf8Length, writeBase64url, writeUtf8 } from '#bytes'
 import { base64url } from '#crypto'
+import { skewMs } from '../internal/clock-skew.ts'
 import { listed } from '../internal/listed.ts'
-import { listPrefix, natsIndex } from '../internal/nats-index.ts'
+import { isListOver, listPrefix, natsIndex } from '../internal/nats-index.ts'
 import {
   natsLog,
   type NatsConnection,
@@ -12,8 +13,7 @@ import {
   type NatsStream,
 } from '../internal/nats-log.ts'
 import { pack, unpack } from '../internal/packed.ts'
-import { coveredUntil, spanFor } from '../internal/redis-index.ts'
-import { sleep } from '../internal/timers.ts'
+import { waitByChance } from '../internal/timers.ts'
 import type { ScannableStore, SessionRecord, StoreOptions, SweepableStore } from '../store.ts'
 
 export interface NatsStoreOptions {
@@ -28,8 +28,6 @@ export function natsStoreStream(o: { stream?: string | undefined; replicas?: num
   return natsStream({ stream: o.stream ?? 'holdfast', replicas: o.replicas, maxAgeMs: 0, perSubject: -1 })
 }
 
-/** How far apart the clocks of two machines may be. */
-const skewMs = 60_000
 /** An ending stays for so long: a server that is killed within seconds may find again what was replaced, and must find the ending after it. */
 const settledAfterMs = 300_000
 /** So many sessions are remembered by place, so that writing them needs no look first. */
@@ -74,7 +72,7 @@ export function natsStore(
   const clock = o.clock ?? Date
   const wanted = natsStoreStream({ stream: o.stream })
   const log = natsLog(connection, manager, wanted.name)
-  const index = natsIndex(log, skewMs)
+  const lists = natsIndex(log)
   const known = new Map<string, Known>()
   let suits: Promise<void> | null = null
   let sweptTo = 0
@@ -90,9 +88,9 @@ export function natsStore(
   }
 
   function remember(record: SessionRecord, seq: number): void {
-    const { id, version, userId, expiresAt } = record
+    const { id, version, userId, seenAt, expiresAt } = record
     known.delete(id)
-    known.set(id, { seq, version, userId, expiresAt, covered: coverOf(record) })
+    known.set(id, { seq, version, userId, seenAt, expiresAt })
     if (known.size > knownAtMost) known.delete(known.keys().next().value!)
   }
 
@@ -109,36 +107,17 @@ export function natsStore(
     return (await look(id, clock.now()))?.record ?? null
   }
 
-  async function cover(record: SessionRecord, stored: Known | null, o?: StoreOptions): Promise<void> {
-    const { id, userId } = record
-    const until = coverOf(record)
-    if (userId === null || (stored?.userId === userId && until <= stored.covered)) return
-    await index.cover(userId, id, until, o?.signal)
-  }
-
-  /** Best effort: a listed session that is gone is harmless. Ids are not reused, so this can't hit a new session. */
-  async function uncover(sessions: readonly Listed[], o?: StoreOptions): Promise<void> {
-    const users = Map.groupBy(sessions, ({ userId }) => userId)
-    await Promise.all(
-      [...users].map(async ([userId, theirs]) => {
-        if (userId === null) return
-        const ids = theirs.map(({ id }) => id)
-        await index.remove(userId, ids, o?.signal).catch(() => {})
-      }),
-    )
-  }
-
   /** Takes a free id, or one whose session has expired. */
   async function start(record: SessionRecord, now: number, o?: StoreOptions): Promise<boolean> {
     const { bytes } = pack(record, 0)
-    await cover(record, null, o)
+    await lists.cover(record, null, o)
     for (let attempt = 0, after = 0; ; attempt++) {
       const seq = await log.write(subjectOf(record.id), bytes, after, o?.signal)
       if (seq !== null) {
         remember(record, seq)
         return true
       }
-      await pause(attempt)
+      await waitByChance(attempt)
       const stored = await look(record.id, now)
       if (stored !== null && stored.record !== null) return false
       after = stored?.seq ?? 0
@@ -154,16 +133,16 @@ export function natsStore(
       if (stored?.version !== expected || stored.expiresAt <= now) return false
       if (ends ? await bury(id, stored.seq, o) : await rewrite(record, stored, o)) {
         // Another user's list goes on naming it: it may be theirs again before we come to remove it there.
-        if (ends) await uncover([{ id, userId: stored.userId }], o)
+        if (ends) await lists.uncover([{ id, userId: stored.userId }], o)
         return true
       }
       known.delete(id)
-      await pause(attempt)
+      await waitByChance(attempt)
     }
   }
 
   async function rewrite(record: SessionRecord, stored: Known, o?: StoreOptions): Promise<boolean> {
-    await cover(record, stored, o)
+    await lists.cover(record, stored, o)
     const seq = await log.write(subjectOf(record.id), pack(record, 0).bytes, stored.seq, o?.signal)
     if (seq !== null) remember(record, seq)
     return seq !== null
@@ -190,7 +169,7 @@ export function natsStore(
       if (record === null) return null
       // An ending is never refused: of a record that we can't read we know that it is gone now.
       if (await bury(id, message.seq, o)) return { id, userId: record === 'unreadable' ? null : record.userId }
-      await pause(attempt)
+      await waitByChance(attempt)
     }
   }
 
@@ -209,7 +188,7 @@ export function natsStore(
       await ready()
       const now = clock.now()
       const ended = await Promise.all(ids.map((id) => end(id, now, options)))
-      await uncover(
+      await lists.uncover(
         ended.filter((session) => session !== null),
         options,
       )
@@ -218,7 +197,7 @@ export function natsStore(
 
     async listByUser(userId) {
       await ready()
-      return listed(userId, () => index.read(userId, clock.now()), get)
+      return listed(userId, () => lists.read(userId, clock.now() - skewMs), get)
     },
 
     async sweep(limit) {
@@ -238,7 +217,7 @@ export function natsStore(
           const isList = subject.startsWith(listPrefix)
           sweptTo = seq
           looked++
-          if (!(isList ? index.isOver(message, now) : isOver(message, now))) continue
+          if (!(isList ? isListOver(message, now) : isOver(message, now))) continue
           const counts = !isList && !isTombstone(message)
           over.push({ seq, subject, counts })
           if (counts) due++
@@ -280,8 +259,8 @@ interface Known {
   readonly seq: number
   readonly version: number
   readonly userId: string | null
+  readonly seenAt: number
   readonly expiresAt: number
-  readonly covered: number
 }
 
 /** What takes the place of a session that is ended: a record that has always been over. */
@@ -317,16 +296,6 @@ function live(message: NatsMessage, now: number): SessionRecord | 'unreadable' |
   } catch {
     return 'unreadable'
   }
-}
-
-/** Until when the list shows a session, so that touching it changes the list only about once per idle window. */
-function coverOf(record: SessionRecord): number {
-  return coveredUntil(record.expiresAt, spanFor(record))
-}
-
-/** Others wrote in between; by chance, so that it is not always the same who wait. */
-function pause(attempt: number): Promise<void> {
-  return sleep(Math.random() * Math.min(2 ** attempt, 16))
 }
 
 /** Ids that have other characters than a subject may have are written in base64url, which `=` says. */

@@ -1,9 +1,11 @@
 // Sessions in Redis or Valkey through node-redis 6: one server, Sentinel and Cluster by one path.
 import { Bytes } from '#bytes'
+import { skewMs } from '../internal/clock-skew.ts'
 import { confirmedWrites, proofOf, type RedisDurability, type RedisPrimaries } from '../internal/redis-confirmed.ts'
+import { coveredUntil, coverOf, spanFor } from '../internal/cover.ts'
 import { listed } from '../internal/listed.ts'
 import { headBytes, pack, unknownFormat, unpack } from '../internal/packed.ts'
-import { coveredUntil, entryOf, idIn, type Place, placeOf, spanFor } from '../internal/redis-index.ts'
+import { entryOf, idIn, type Place, placeOf } from '../internal/redis-index.ts'
 import {
   coverScript,
   provenEndScript,
@@ -48,9 +50,6 @@ export interface RedisStoreOptions {
   /** Wait for replicas: every write resolves when so many have it, and rejects when they don't. Default: what the primary has counts as written. */
   durability?: RedisDurability | undefined
 }
-
-/** How far apart the clocks of two machines may be. Redis keeps what has expired for this much longer. */
-const skewMs = 60_000
 
 /**
  * Keeps sessions in Redis 6.2 or later, or Valkey. The client is yours: connect it, give it an `error` listener, `disableOfflineQueue: true`,
@@ -103,7 +102,7 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
 
   async function cover(record: SessionRecord, userId: string): Promise<void> {
     const place = await placeOf(userId)
-    const until = Math.ceil(coveredUntil(record.expiresAt, spanFor(record)) / 1000)
+    const until = Math.ceil(coverOf(record) / 1000)
     const entry = entryOf(place, record.id)
     const bucket = bucketKeys + place.bucket
     await write(bucket, (to) => run(to, coverScript, bucket, [entry, String(until), String(skewMs / 1000)]))
