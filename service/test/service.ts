@@ -213,17 +213,19 @@ export async function serve(env: Record<string, string>): Promise<ServedProcess>
   let [out, err] = ['', '']
   child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text))
   child.stderr.setEncoding('utf8')
-  const exited = once(child, 'exit') as Promise<[number | null]>
+  // Not `exit`: by then the last that it wrote may not have come.
+  const closed = once(child, 'close') as Promise<[number | null]>
   const url = await new Promise<string>((resolve, reject) => {
     child.stderr.on('data', (text: string) => {
       err += text
       const found = /ready at (http:\S+)[^]*\/verify; echo\n\n$/.exec(err)
       if (found !== null) resolve(found[1]!)
     })
-    void exited.then(() => reject(new Error(`it did not start: ${err}`)))
+    void closed.then(() => reject(new Error(`it did not start: ${err}`)))
   })
   // A test that fails must not wait for it, nor leave it running.
-  for (const one of [child, child.stdout as Socket, child.stderr as Socket]) one.unref()
+  const handles = [child, child.stdout as Socket, child.stderr as Socket]
+  for (const one of handles) one.unref()
   children.add(child)
   return {
     ...caller(url),
@@ -231,9 +233,9 @@ export async function serve(env: Record<string, string>): Promise<ServedProcess>
     output: () => out + err,
     welcome: err,
     async end(signal = 'SIGTERM') {
-      child.ref()
+      for (const one of handles) one.ref()
       if (child.exitCode === null && child.signalCode === null) child.kill(signal)
-      const [code] = await exited
+      const [code] = await closed
       children.delete(child)
       assertNoSecrets(out + err)
       return code
@@ -249,7 +251,7 @@ function cleanEnv(): Record<string, string> {
 
 /** Waits until it holds. For what has no event; the deadline is generous. */
 export async function until(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const giveUpAt = Date.now() + 30_000
+  const giveUpAt = Date.now() + 60_000
   while (!(await holds())) {
     if (Date.now() > giveUpAt) throw new Error(`waited in vain for: ${what}`)
     await new Promise((resolve) => {
