@@ -170,7 +170,11 @@ describe('several servers of PostgreSQL', () => {
       await primary.kill()
       await promote()
       await until(async () => (await verified(kept.token)).active === true, 'the new primary')
-      assert.equal((await verified(ended.token)).active, false)
+      await until(async () => {
+        const { active } = await verified(ended.token)
+        assert.notEqual(active, true, 'revived')
+        return active === false
+      }, 'an answer about what was ended')
       await until(
         async () => (await service.call('POST', '/v1/sessions', { body: { userId: 'bob' } })).status === 201,
         'a start',
