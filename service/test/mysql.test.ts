@@ -7,7 +7,6 @@ import { join } from 'node:path'
 import { after, before, it } from 'node:test'
 import { createPool, type Pool } from 'mysql2/promise'
 import { startMariadb, type Mariadb } from '../../scripts/servers/mariadb.ts'
-import { freePort } from '../../scripts/servers/server.ts'
 import { openEngine, openFeed } from '../src/engines/engine.ts'
 import { parseFeedUrl } from '../src/engines/feed-url.ts'
 import { mysqlMigration } from '../src/engines/mysql.ts'
@@ -75,7 +74,7 @@ it('an outage is answered in time, and is over without a restart', async () => {
 it('what can not work is said at the start, and what to do', async () => {
   const poor = await database('poor', 'SELECT, INSERT, UPDATE, DELETE')
   const wrong: readonly (readonly [url: string, expected: RegExp])[] = [
-    [`mysql://127.0.0.1:${await freePort()}/x`, /can't be reached \(ECONNREFUSED\): see that it runs/],
+    ['mysql://127.0.0.1:1/x', /can't be reached \(ECONNREFUSED\): see that it runs/],
     [poor.replace('secret-of', 'guess-of'), /does not accept the user name or password/],
     [poor.replace(/poor$/, 'elsewhere'), /no such database, or not for this user/],
     [server.url.replace(/holdfast$/, 'nowhere'), /no such database/],

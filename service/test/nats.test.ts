@@ -4,7 +4,6 @@ import { after, before, it } from 'node:test'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { connect } from '@nats-io/transport-node'
 import { startNats, startNatsCluster, type NatsServer } from '../../scripts/servers/nats.ts'
-import { freePort } from '../../scripts/servers/server.ts'
 import { openEngine, openFeed } from '../src/engines/engine.ts'
 import { parseFeedUrl } from '../src/engines/feed-url.ts'
 import { parseStoreUrl } from '../src/engines/store-url.ts'
@@ -73,7 +72,7 @@ it('in a cluster its streams have three replicas, and an operator hears of one t
 it('what can not work is said at the start, and what to do', async () => {
   const without = await startNats({ flags: ['--js=false'] })
   const wrong: readonly (readonly [url: string, expected: RegExp])[] = [
-    [`nats://127.0.0.1:${await freePort()}`, /can't be reached, or does not answer \(ECONNREFUSED\): see that it runs/],
+    ['nats://127.0.0.1:1', /can't be reached, or does not answer \(ECONNREFUSED\): see that it runs/],
     [urlOf(server).replace('secret-of', 'guess-of'), /does not accept the user name, password or token/],
     [without.url, /runs without JetStream: start nats-server with -js/],
   ]

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { startDynamodb } from '../../scripts/servers/dynamodb.ts'
 import { startRedis } from '../../scripts/servers/redis.ts'
-import { freePort, type Server } from '../../scripts/servers/server.ts'
+import type { Server } from '../../scripts/servers/server.ts'
 import { openEngine } from '../src/engines/engine.ts'
 import { parseStoreUrl } from '../src/engines/store-url.ts'
 import { StartError } from '../src/start-error.ts'
@@ -87,10 +87,7 @@ describe('what is refused at the start', () => {
   }
 
   it('a DynamoDB that does not answer', async () => {
-    assert.match(
-      await refusal(`dynamodb+http://127.0.0.1:${await freePort()}/sessions`),
-      /can't be used \(ECONNREFUSED\)/,
-    )
+    assert.match(await refusal('dynamodb+http://127.0.0.1:1/sessions'), /can't be used \(ECONNREFUSED\)/)
   })
 
   it('credentials in the URL of a DynamoDB, without repeating them', async () => {
@@ -100,7 +97,7 @@ describe('what is refused at the start', () => {
   })
 
   it('a MongoDB that does not answer, without repeating its password', async () => {
-    const message = await refusal(`mongodb://ada:secret-of-the-url@127.0.0.1:${await freePort()}/sessions`)
+    const message = await refusal('mongodb://ada:secret-of-the-url@127.0.0.1:1/sessions')
     assert.match(
       message,
       /MongoDB at mongodb:\/\/127\.0\.0\.1:\d+\/sessions can't be reached, or has no primary \(ECONNREFUSED\): see/,
