@@ -36,23 +36,26 @@ export async function ask(front: { readonly port: number }, path: string, o: Que
   return { status: response.statusCode, headers: response.headers, text: await text(response) }
 }
 
+/** For attempts: some are never answered. */
 const patienceMs = 1_000
 
 /**
  * Sends `bytes`, then, when something came back, a request that anybody may make, and waits for the end of the connection. What does not come in
- * a second is not waited for. Answers all that came back.
+ * a second is not waited for. Answers all that came back. With `sign` it waits for as long as it takes until that has come.
  */
-export async function sendRaw(port: number, bytes: string): Promise<string> {
+export async function sendRaw(port: number, bytes: string, sign: RegExp | null = null): Promise<string> {
   const socket = connect(port, '127.0.0.1')
   socket.on('error', () => {})
   let back = ''
   socket.setEncoding('latin1').on('data', (chunk: string) => (back += chunk))
   await once(socket, 'connect')
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
+  const came = new Promise<void>((resolve) => socket.on('data', () => sign?.test(back) === true && resolve()))
+  const patiently = sign === null ? within : (event: Promise<unknown>) => event
   socket.write(bytes, 'latin1')
-  await within(Promise.race([once(socket, 'data').catch(() => {}), closed]))
+  await patiently(Promise.race([once(socket, 'data').catch(() => {}), closed]))
   if (!socket.destroyed) socket.write(`GET /public/after HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
-  await within(closed)
+  await patiently(Promise.race([came, closed]))
   socket.destroy()
   return back
 }
