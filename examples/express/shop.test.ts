@@ -41,7 +41,7 @@ async function visitor(): Promise<{ context: BrowserContext; page: Page }> {
 
 async function tab(context: BrowserContext): Promise<Page> {
   const page = await context.newPage()
-  page.setDefaultTimeout(10_000)
+  page.setDefaultTimeout(60_000)
   await page.goto(address)
   return page
 }
@@ -49,15 +49,20 @@ async function tab(context: BrowserContext): Promise<Page> {
 async function signIn(page: Page, name: string, password = 'tea'): Promise<void> {
   await page.getByLabel('Name').fill(name)
   await page.getByLabel('Password').fill(password)
-  await page.getByRole('button', { name: 'Sign in' }).click()
+  await click(page, 'Sign in')
 }
 
 async function add(page: Page, item: string): Promise<void> {
   await page.getByLabel('Item').fill(item)
-  await page.getByRole('button', { name: 'Add' }).click()
+  await click(page, 'Add')
 }
 
-const click = (page: Page, name: string) => page.getByRole('button', { name, exact: true }).first().click()
+/** Every button leads to another page: resolves when that is there. */
+async function click(page: Page, name: string): Promise<void> {
+  const there = page.waitForEvent('domcontentloaded')
+  await Promise.all([there, page.getByRole('button', { name, exact: true }).first().click()])
+}
+
 const heading = (page: Page) => page.locator('h1').innerText()
 const error = (page: Page) => page.locator('#error').innerText()
 const cart = (page: Page) => page.locator('#cart li').allInnerTexts()

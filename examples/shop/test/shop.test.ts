@@ -7,9 +7,7 @@ import { startShop, type Shop } from '../start.ts'
 
 const flags =
   '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'
-const patienceMs = 20_000
-/** Of tests that wait for more than the browser. */
-const timeout = 60_000
+const patienceMs = 60_000
 const said: string[] = []
 const events = new EventEmitter()
 let mayReturn = Promise.withResolvers<void>()
@@ -66,12 +64,13 @@ const credentials = async (context: BrowserContext) => (await context.cookies())
 
 const isPost = (request: { method(): string }) => request.method() === 'POST'
 
-/** Puts a product into the cart; who of the replicas answered. */
+/** Puts a product into the cart and sees it there; who of the replicas answered. */
 async function add(page: Page, product: string): Promise<string> {
   const answer = page.waitForResponse((response) => response.url() === `${shop.url}/cart` && isPost(response.request()))
   await page.locator(`[data-add="${product}"]`).click()
   const response = await answer
   assert.equal(response.status(), 200)
+  await shows(page, '#cart', product)
   return (await response.headerValue('x-served-by'))!
 }
 
@@ -163,7 +162,7 @@ test('a cart that is ordered from two tabs at once is one order', async () => {
   assert.equal(await ada.locator('tr').count(), 2)
 })
 
-test('a replica of everything is killed, and nobody notices', { timeout }, async (t) => {
+test('a replica of everything is killed, and nobody notices', async (t) => {
   const killed = ['storefront-1', 'cart-1', 'orders-1', 'live-1', 'recommendations-1', 'holdfast-1']
   const page = await ada.context().newPage()
   await page.goto(shop.url)
@@ -180,7 +179,7 @@ test('a replica of everything is killed, and nobody notices', { timeout }, async
   await back(...killed)
 })
 
-test('without Redis the shop says so, lets nobody in and signs nobody out', { timeout }, async (t) => {
+test('without Redis the shop says so, lets nobody in and signs nobody out', async (t) => {
   const page = await ada.context().newPage()
   await page.goto(shop.url)
   await add(page, 'Oat biscuits')
@@ -223,5 +222,6 @@ test('"sign out everywhere" closes the socket of the other browser', async () =>
   assert.equal(await there.locator('tr').count(), 0)
   await there.goto(shop.url)
   await shows(there, 'h1', 'Hello, guest')
-  assert.equal(await cleo.locator('#live').innerText(), 'connected', 'nobody else is')
+  // Nobody else is; it may still be on its way back from the outage.
+  await shows(cleo, '#live', 'connected')
 })
