@@ -3,7 +3,7 @@ import { readUtf8, room, utf8Length, writeUtf8 } from '#bytes'
 import { sha256 } from '#crypto'
 import { skewMs } from './clock-skew.ts'
 import type { NatsLog, NatsMessage } from './nats-log.ts'
-import { isOver, userLists } from './user-lists.ts'
+import { isOver, type UserLists, userLists } from './user-lists.ts'
 
 /** Of the subjects of lists. */
 export const listPrefix = 'u.'
@@ -12,7 +12,7 @@ interface Found extends NatsMessage {
   readonly text: string
 }
 
-export function natsIndex(log: NatsLog) {
+export function natsIndex(log: NatsLog): UserLists {
   return userLists<Found>({
     keyOf: async (userId) => listPrefix + (await sha256(userId)),
 

@@ -16,12 +16,12 @@ interface ListEngine<Found extends { readonly text: string }> {
   replace(key: string, found: Found | null, list: NewList, o: StoreOptions | undefined): Promise<boolean>
 }
 
-export interface NewList {
+interface NewList {
   readonly text: string
   readonly until: number | null
 }
 
-interface UserLists {
+export interface UserLists {
   /** The sessions that are listed, but for those that were over by `since`. */
   read(userId: string, since: number): Promise<readonly string[]>
   /** Lists a session that is about to be written, unless `stored`, what it replaces, is listed for as long already. */
