@@ -90,6 +90,11 @@ const spoofed: readonly (readonly string[])[] = [
   ['X-HTTP-Method: DELETE'],
   ['X-Method-Override: DELETE'],
   ['X_Http_Method_Override: DELETE'],
+  // Holdfast refuses what says something else than the request. What says the same is for the proxy alone to drop.
+  ...['X-Http-Method-Override', 'X-HTTP-Method', 'X-Method-Override', 'X-Original-Method'].map((name) => [
+    `${name}: GET`,
+  ]),
+  ...['X-Original-Url', 'X-Original-Uri', 'X-Rewrite-Url'].map((name) => [`${name}: /public/x`]),
   ['Authorization: Bearer x', 'Authorization: Bearer y'],
   ['Authorization: Basic cm9vdDpyb290'],
   ['User-Agent: ELB-HealthChecker/2.0', 'X-Middleware-Subrequest: middleware'],

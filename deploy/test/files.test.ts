@@ -40,6 +40,15 @@ const overrides = [
   'x-original-uri',
   'x-rewrite-url',
 ]
+const ofProxies = [
+  'x-forwarded-method',
+  'x-forwarded-uri',
+  'x-forwarded-prefix',
+  'x-forwarded-port',
+  'x-forwarded-server',
+  'x-real-ip',
+  'forwarded',
+]
 const secrets = { HOLDFAST_ADMIN_SECRET: 'a'.repeat(43), HOLDFAST_SECRET: 'b'.repeat(43) }
 
 it('every YAML file parses', () => {
@@ -54,15 +63,40 @@ it('what is not exercised says so in its first line', () => {
   assert.equal(identity.length, 7)
 })
 
-it('every proxy overwrites every header of identity, and drops what overrides method and path', () => {
-  for (const path of ['nginx/holdfast.conf.template', 'caddy/Caddyfile']) {
-    for (const name of identity)
-      assert.match(
-        read(path),
-        new RegExp(`^\\s*(proxy_set|request)_header ${name} [$]?[$\\w{]`, 'mi'),
-        `${path}: ${name}`,
-      )
+describe('the proxies that are exercised', () => {
+  const nginx = read('nginx/holdfast.conf.template').split(/^ {4}location /m)[1]!
+  const caddy = read('caddy/Caddyfile')
+  const haproxy = read('haproxy/haproxy.cfg')
+  const found = (text: string, pattern: RegExp) =>
+    [...text.matchAll(pattern)].map(([, name, kind]) => ({ name: name!, kind }))
+  /** Whether it drops what a client sends by that name, whatever else the request is. */
+  const drops: Readonly<Record<string, (name: string) => boolean>> = {
+    nginx: (name) => found(nginx, /^\s*proxy_set_header (\S+) "";$/gm).some((line) => same(line.name, name)),
+    HAProxy: (name) =>
+      found(haproxy, /^\s*http-request del-header (\S+)( -m beg)?$/gm).some((line) =>
+        line.kind === undefined ? same(line.name, name) : name.startsWith(line.name.toLowerCase()),
+      ),
+    Caddy: (name) =>
+      found(caddy, /^\s*request_header -(\S+)$/gm).some((line) => wildcard(line.name.toLowerCase()).test(name)),
   }
+
+  it('overwrite every header of identity', () => {
+    for (const name of identity) {
+      assert.match(nginx, new RegExp(`^\\s*proxy_set_header ${name} [$]\\w+;$`, 'mi'), `nginx: ${name}`)
+      assert.match(
+        caddy,
+        new RegExp(`^\\s*request_header ${name} [{]rp[.]header[.]${name}[}]$`, 'mi'),
+        `Caddy: ${name}`,
+      )
+      for (const proxy of ['HAProxy', 'Caddy']) assert.ok(drops[proxy]!(name), `${proxy}: ${name}`)
+    }
+  })
+
+  it('drop what overrides method and path, and what only a proxy can know', () => {
+    for (const [proxy, dropsIt] of Object.entries(drops)) {
+      for (const name of [...overrides, ...ofProxies]) assert.ok(dropsIt(name), `${proxy}: ${name}`)
+    }
+  })
 })
 
 describe('Traefik', () => {
@@ -250,6 +284,15 @@ async function starts(
   } finally {
     await store.stop()
   }
+}
+
+function same(one: string, other: string): boolean {
+  return one.toLowerCase() === other
+}
+
+/** `*` is anything. */
+function wildcard(pattern: string): RegExp {
+  return new RegExp(`^${pattern.replaceAll('.', '[.]').replaceAll('*', '.*')}$`)
 }
 
 function lower(names: readonly string[]): readonly string[] {

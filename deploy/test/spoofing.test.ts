@@ -111,6 +111,9 @@ function wrongs({ method, path, headers }: Arrived, who: Attacker): string[] {
     'x-rewrite-url',
     'x-real-ip',
     'forwarded',
+    'x-http-method-override',
+    'x-http-method',
+    'x-method-override',
   ])
     only(name)
   for (const line of headers.get('connection') ?? []) {
