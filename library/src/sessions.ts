@@ -59,6 +59,7 @@ export interface Sessions<Data> {
   close(): void
 }
 
+/** How far an ending must have come when the call resolves. */
 export interface EndOptions {
   /** Wait until no process anywhere that follows the feed can still accept it, which takes `maxStaleness`. Default false. */
   readonly settled?: boolean | undefined

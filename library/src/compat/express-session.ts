@@ -192,7 +192,7 @@ export function session(o: ExpressSessionOptions): ExpressSessionMiddleware {
   return Object.assign(serve, { sessions })
 }
 
-/** @alias */
+/** As applications of express-session import it: `import session from 'holdfast/compat/express-session'`. */
 export default session
 // What `require` gives to applications in CommonJS.
 export { session as 'module.exports' }

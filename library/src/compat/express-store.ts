@@ -27,6 +27,7 @@ import { RequestSession, storedCookie, type Done, type Keeping } from './express
 
 export { passportUser, userIdOf } from './express/section.ts'
 
+/** Who is told of endings, and how long sessions live whose cookies don't say. What else express-session needs is told to itself. */
 export interface ExpressStoreOptions {
   /** That of the processes that cache sessions of this store, which must hear of endings. */
   readonly feed?: Pick<Feed, 'publish'> | undefined

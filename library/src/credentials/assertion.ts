@@ -9,6 +9,7 @@ import { callersAtMost, type Asserting, type Presented, type Via } from './crede
 import { maxLength, openJwt, type Claims, type Opened } from './jwt.ts'
 import { canSign, type SigningKeys, type VerifyingKeys } from './keys.ts'
 
+/** Who this service is in the chain of calls, and by which keys it knows what others assert. */
 export interface AssertionOptions {
   /** Who vouches for the chain, such as `https://accounts.example`: the same in all its services. */
   readonly issuer: string

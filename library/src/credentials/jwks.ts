@@ -6,6 +6,7 @@ import { checkKeySet, isPrivate } from './jwk.ts'
 import { sound, verifyingKey, type VerifyingKey, type VerifyingKeys } from './keys.ts'
 import { found, lastGood } from './last-good.ts'
 
+/** Where the keys are published, and how long they are believed. */
 export interface RemoteKeysOptions {
   /** Of the key set, such as `https://accounts.example/.well-known/jwks.json`. */
   readonly url: string | URL

@@ -26,6 +26,7 @@ import {
 
 export type { KeyInfo, KeyState } from './ring.ts'
 
+/** Where the keys are kept, and how they change: the same for all processes that share them, but for `clock`, `elapsed` and `onChange`. */
 export interface KeyringOptions {
   /** Where the keys are: one record, in a place (such as a prefix) that holds no sessions. */
   readonly store: Store

@@ -36,6 +36,7 @@ export function canSign(keys: SigningKeys | VerifyingKeys): keys is SigningKeys 
   return 'current' in keys
 }
 
+/** The keys of a configuration. */
 export interface StaticKeysOptions {
   /**
    * JSON Web Keys with `kid` and `alg`: Ed25519 (`EdDSA`), P-256 (`ES256`), RSA of 2048 bits or more (`RS256`, `PS256`), or secrets of 32

@@ -7,6 +7,7 @@ import { after } from './after.ts'
 import { bytesOf } from './base64url.ts'
 import { isSessionId, type Credentials, type Presented, type Tokens } from './credentials.ts'
 
+/** What sessions are sealed with, and for which cookie. */
 export interface SealedOptions {
   /**
    * Secrets of 32 characters or more, made at random (`openssl rand -base64 32`). The first one seals, every one opens: put a new

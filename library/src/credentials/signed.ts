@@ -10,6 +10,7 @@ import { maxLength, openJwt, type Opened } from './jwt.ts'
 import { canSign, type SigningKeys, type VerifyingKeys } from './keys.ts'
 import { firstToken, idIn, isKept, rotateToken } from './refresh-token.ts'
 
+/** Who issues tokens to whom, by which keys, and for how long. */
 export interface SignedOptions {
   /** Who issues the tokens, such as `https://accounts.example`; compared character by character. */
   readonly issuer: string

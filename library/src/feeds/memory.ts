@@ -3,6 +3,7 @@ import type { Cursor, Feed, FeedStep, Notice } from '../feed.ts'
 import { milliseconds, type Duration } from '../internal/duration.ts'
 import { unref } from '../internal/timers.ts'
 
+/** How far back the feed goes. */
 export interface MemoryFeedOptions {
   /** How long a notice is kept for readers that are away; after that they find a gap. Default `'1h'`. */
   retention?: Duration | undefined

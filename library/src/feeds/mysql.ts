@@ -15,6 +15,7 @@ import {
 } from '../internal/mysql.ts'
 import { readLog, type LogRow } from '../internal/numbered-log.ts'
 
+/** The table, which `mysqlFeedSchema` must have been given too, how far back the feed goes, and how soon a notice is seen. */
 export interface MysqlFeedOptions {
   /** The name of the table, with a schema before it if you like. Default `holdfast_feed`. */
   table?: string | undefined

@@ -7,6 +7,7 @@ import { deadline } from '../internal/deadline.ts'
 import { milliseconds, type Duration } from '../internal/duration.ts'
 import { natsLog, type NatsConnection, type NatsJetStream, natsStream, type NatsStream } from '../internal/nats-log.ts'
 
+/** The stream and how far back it goes: the same for `natsFeedStream` and in every process. */
 export interface NatsFeedOptions {
   /** The name of the stream, and what its subjects begin with. Default `holdfast-feed`. */
   stream?: string | undefined

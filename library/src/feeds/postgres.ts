@@ -14,6 +14,7 @@ import {
   type PostgresPool,
 } from '../internal/postgres.ts'
 
+/** The table, which `postgresFeedSchema` must have been given too, and how far back the feed goes. */
 export interface PostgresFeedOptions {
   /** The name of the table, with a schema before it if you like. Default `holdfast_feed`. */
   table?: string | undefined

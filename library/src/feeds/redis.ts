@@ -24,6 +24,7 @@ export interface RedisFeedClient extends RedisPrimaries {
   withCommandOptions(o: { timeout?: number }): object
 }
 
+/** Where in Redis the feed is, how far back it goes, and when a notice counts. */
 export interface RedisFeedOptions {
   /** The key of the stream, the same in every process. Default `hf:feed`. */
   key?: string | undefined

@@ -5,6 +5,7 @@ import type { Feed, FeedStep, Notice } from '../feed.ts'
 import { milliseconds, type Duration } from '../internal/duration.ts'
 import { sleep, unref } from '../internal/timers.ts'
 
+/** How far back the feed goes. */
 export interface SqliteFeedOptions {
   /** How long notices are kept for readers that are away; after that they find a gap. Default `'1h'`. */
   retention?: Duration | undefined

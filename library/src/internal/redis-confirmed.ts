@@ -4,6 +4,7 @@ import { deadline } from './deadline.ts'
 import { milliseconds, type Duration } from './duration.ts'
 import { lookAnew } from './redis-topology.ts'
 
+/** When a write to Redis counts: what is acknowledged is lost only with the primary and all of the replicas that confirmed it, or when another one is promoted. */
 export interface RedisDurability {
   /** How many replicas must confirm: at least half of those that there are. */
   readonly replicas: number

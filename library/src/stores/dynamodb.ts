@@ -17,6 +17,7 @@ import type { ScannableStore, SessionRecord, StoreOptions } from '../store.ts'
 /** What `new DynamoDB(…)` of @aws-sdk/client-dynamodb gives: the class with a method for each command. */
 export type DynamodbStoreClient = Commands
 
+/** The table, which all processes that share the sessions name alike. */
 export interface DynamodbStoreOptions {
   /** Name of a table of the store's own, made as `dynamodbTable` says. */
   table: string

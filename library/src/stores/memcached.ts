@@ -13,6 +13,7 @@ export interface MemcachedStoreClient extends Commands {
   readonly options: { readonly server: unknown }
 }
 
+/** Where in Memcached the sessions are, and by which clock they expire: the same for all processes that share them. */
 export interface MemcachedStoreOptions {
   /** What every key begins with: up to 100 letters, digits and signs. Default `hf:`. */
   prefix?: string | undefined

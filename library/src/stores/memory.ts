@@ -1,6 +1,7 @@
 // Sessions in the memory of one process: for tests, development, and services of a single process.
 import type { ScannableStore, SessionRecord, SweepableStore } from '../store.ts'
 
+/** By which clock the sessions expire. */
 export interface MemoryStoreOptions {
   /** What says which records have expired, in milliseconds since the epoch. Default `Date`. */
   clock?: { now(): number } | undefined

@@ -11,6 +11,7 @@ export interface MongodbStoreCollection {
   findOneAndDelete(filter: object, o: object): Promise<unknown>
 }
 
+/** By which clock the sessions expire. */
 export interface MongodbStoreOptions {
   /** What says which records have expired, in milliseconds since the epoch. Default `Date`. */
   clock?: { now(): number } | undefined

@@ -14,6 +14,7 @@ import {
 } from '../internal/mysql.ts'
 import type { ScannableStore, SessionRecord, SweepableStore } from '../store.ts'
 
+/** The table, which `mysqlStoreSchema` must have been given too, and by which clock the sessions in it expire. */
 export interface MysqlStoreOptions {
   /** The name of the table, with a schema before it if you like. Default `holdfast_sessions`. */
   table?: string | undefined

@@ -16,6 +16,7 @@ import { pack, unpack } from '../internal/packed.ts'
 import { waitByChance } from '../internal/timers.ts'
 import type { ScannableStore, SessionRecord, StoreOptions, SweepableStore } from '../store.ts'
 
+/** The stream, which `natsStoreStream` must have been given too, and by which clock the sessions in it expire. */
 export interface NatsStoreOptions {
   /** The name of the stream, and what its subjects begin with. Default `holdfast`. */
   stream?: string | undefined

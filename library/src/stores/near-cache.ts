@@ -6,6 +6,7 @@ import { milliseconds, type Duration } from '../internal/duration.ts'
 /** What a store can do, it can with copies before it. */
 export type NearCached<S extends Store> = Pick<S, Extract<keyof S, keyof SweepableStore | keyof ScannableStore>>
 
+/** How old a copy may be, and how many there may be. */
 export interface NearCacheOptions {
   /** How old a copy may be that is answered from. Default 1 s, as `maxStaleness`. */
   readonly maxAge?: Duration | undefined

@@ -12,6 +12,7 @@ import {
 import { unref } from '../internal/timers.ts'
 import type { ScannableStore, SessionRecord, SweepableStore } from '../store.ts'
 
+/** The table, which `postgresStoreSchema` must have been given too, and by which clock the sessions in it expire. */
 export interface PostgresStoreOptions {
   /** Name of the table, with its schema and a dot before it or not: a-z, 0-9 and `_`. Default `holdfast_sessions`. */
   table?: string | undefined

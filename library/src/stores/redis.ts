@@ -42,6 +42,7 @@ interface Commands {
   scan(cursor: string, o: { MATCH?: string; COUNT?: number }): Promise<unknown>
 }
 
+/** Where in Redis the sessions are, and when a write counts: the same for all processes that share them. */
 export interface RedisStoreOptions {
   /** What the name of every key begins with. Each character costs a byte per session. Default `hf:`. */
   prefix?: string | undefined

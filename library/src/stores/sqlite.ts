@@ -3,6 +3,7 @@ import type { DatabaseSync } from 'node:sqlite'
 import { ConfigError } from '../errors.ts'
 import type { ScannableStore, SessionRecord, StoreOptions, SweepableStore } from '../store.ts'
 
+/** The table in the file, and by which clock the sessions in it expire. */
 export interface SqliteStoreOptions {
   /** Name of the table, created if it is missing: a letter, then letters, digits and `_`. Default `sessions`. */
   table?: string | undefined

@@ -2,6 +2,7 @@
 import { ConfigError } from '../errors.ts'
 import { duplicate, type HeaderOf, type Transport } from './transport.ts'
 
+/** What the cookie is called, and to whom browsers send it. */
 export interface CookieOptions {
   /**
    * Default `__Host-session`, which browsers keep for this host and HTTPS alone (`http://localhost` counts). Matched byte
