@@ -99,8 +99,9 @@ async function connect(url: RedisUrl, whenChanged: ConnectionChanged, setting: s
       sentinelClientOptions: { ...common, socket: node.socket },
       commandOptions,
       passthroughClientErrorEvents: true,
-      // Connections that share one pipeline serve any load; more would only wait for each other.
-      masterPoolSize: 4,
+      // One connection for all, kept from the start. Of a pool from which connections are lent node-redis loses some when calls come at once, and
+      // those that wait for them are never answered.
+      reserveClient: true,
     })
     client
       .on('error', changed)
