@@ -58,8 +58,8 @@ export async function nats(): Promise<Engine> {
       ignoreClusterUpdates: true,
       maxReconnectAttempts: -1,
       reconnectTimeWait: 100,
-      timeout: 500,
-      pingInterval: 500,
+      timeout: 1_000,
+      pingInterval: 1_000,
     })
   }
 

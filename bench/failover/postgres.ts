@@ -82,7 +82,7 @@ export async function postgres(): Promise<Engine> {
       user: 'postgres',
       database: 'postgres',
       max: 10,
-      connectionTimeoutMillis: 500,
+      connectionTimeoutMillis: 2_000,
       keepAlive: true,
       // Without waiting for the standby: it gets what was committed a moment later.
       ...(setting === 'asynchronous' ? { options: '-c synchronous_commit=local' } : {}),
@@ -125,7 +125,7 @@ export async function postgres(): Promise<Engine> {
         user: 'postgres',
         database: 'postgres',
         max: 2,
-        connectionTimeoutMillis: 500,
+        connectionTimeoutMillis: 2_000,
         query_timeout: 500,
       })
       one.on('error', () => {})

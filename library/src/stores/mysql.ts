@@ -34,7 +34,7 @@ const serverNow = `TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DI
  * Keeps sessions in MySQL 8 or later, or MariaDB 10.6 or later, in the table that `mysqlStoreSchema` makes. The pool, of `mysql2/promise`, is yours:
  *
  * ```ts
- * const pool = createPool({ uri, connectionLimit: 10, connectTimeout: 1_000, enableKeepAlive: true })
+ * const pool = createPool({ uri, connectionLimit: 10, connectTimeout: 2_000, enableKeepAlive: true })
  * ```
  *
  * Best it is the store's own: a transaction that somebody else left open on a connection would show old sessions. A call that has no answer after a

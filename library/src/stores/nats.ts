@@ -41,7 +41,7 @@ const lookedAtPerSwept = 8
 /**
  * Keeps sessions in a stream of NATS JetStream, nats-server 2.9 or later, made with `manager.streams.add(natsStoreStream({ replicas: 3 }))`. The
  * clients are yours, and the store closes neither: `connection` of @nats-io/transport-node 3, with `maxReconnectAttempts: -1`, a
- * `reconnectTimeWait` (such as 100), `timeout` and `pingInterval` (500 each: a server that stands still is left after three) and
+ * `reconnectTimeWait` (such as 100), `timeout: 1000, pingInterval: 1000` (a server that does not answer three pings is left for another) and
  * `noAsyncTraces: true`; and `await jetstreamManager(connection, { timeout: 1000 })`, whose `timeout` is how long anything is waited for.
  *
  * **What holds** with three replicas: what is acknowledged two of three servers have, so the loss of one takes nothing, and an ended session

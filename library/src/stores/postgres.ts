@@ -33,7 +33,7 @@ const slackMs = 3_600_000
 
 /**
  * Keeps sessions in a table of PostgreSQL 12 or later, the one that `postgresStoreSchema` makes. `pool` is yours, a `Pool` of pg 8; give it an
- * `error` listener, and `connectionTimeoutMillis` (such as 500), without which connections to a server that doesn't answer fill it for
+ * `error` listener, and `connectionTimeoutMillis: 2000` or so, without which connections to a server that doesn't answer fill it for
  * good. `keepAlive: true` notices dead ones while they are idle.
  *
  * A call without an answer a second after its caller left (or 10 s after it began, where it has no `signal`) rejects and its connection is closed;

@@ -54,8 +54,10 @@ export interface RedisStoreOptions {
 
 /**
  * Keeps sessions in Redis 6.2 or later, or Valkey. The client is yours: connect it, give it an `error` listener, `disableOfflineQueue: true`,
- * `socket.reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 500)` (by default it soon waits two seconds), and in a Cluster
- * `topologyRefreshOnReconnectionAttemptStrategy: 200`; the store never closes it. Reads must go to masters (no `useReplicas`, no
+ * `pingInterval: 1000`, `socket: { connectTimeout: 1000, socketTimeout: 3000 }` (without them a server that is silent is waited for, for up to a quarter of an hour),
+ * `socket.reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 500)` (by default it soon waits two seconds), in a Cluster
+ * `topologyRefreshOnReconnectionAttemptStrategy: 200`, and under Sentinel `reserveClient: true` (calls that begin at once may otherwise wait for each other,
+ * with a larger `masterPoolSize` for good); the store never closes it. Reads must go to masters (no `useReplicas`, no
  * replica pool), and the server must not evict (`maxmemory-policy noeviction`): both would show sessions wrongly.
  *
  * `get` is one GET, a `put` one EVALSHA of a compare-and-set, an ending one GETDEL and the removal of its index entry. A start, and about once

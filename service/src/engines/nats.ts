@@ -8,12 +8,10 @@ import { StartError } from '../start-error.ts'
 import type { ConnectionChanged, Engine, Finding, OpenFeed } from './engine.ts'
 import type { FeedUrl } from './feed-url.ts'
 import type { StoreUrl } from './store-url.ts'
+import { connectTimeoutMs, pingEveryMs } from './timeouts.ts'
 
 type NatsUrl = Extract<StoreUrl & FeedUrl, { kind: 'nats' }>
 
-const timeoutMs = 2_000
-/** A server that does not answer three of these is left for another. */
-const pingEveryMs = 1_000
 const reconnectAfterMs = 100
 /** For a call to the streams; requests of the service end before. */
 const answerMs = 1_000
@@ -62,7 +60,8 @@ async function opened<T>(
   try {
     connection = await connect({
       ...parts(url.url),
-      timeout: timeoutMs,
+      timeout: connectTimeoutMs,
+      // A server that does not answer three of these is left for another.
       pingInterval: pingEveryMs,
       maxReconnectAttempts: -1,
       reconnectTimeWait: reconnectAfterMs,

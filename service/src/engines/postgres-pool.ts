@@ -1,8 +1,8 @@
 // Connections to that one of several PostgreSQL servers which takes writes.
 import { Client, Pool, type ClientBase, type ClientConfig } from 'pg'
 import type { ConnectionChanged } from './engine.ts'
+import { postgresConnectTimeoutMs } from './timeouts.ts'
 
-const connectTimeoutMs = 2_000
 /** On the server; by then whoever asked has long left. */
 const statementTimeoutMs = 5_000
 
@@ -44,7 +44,7 @@ export function primaryPool(url: string, max: number, changed: ConnectionChanged
   const pool = new Pool({
     Client: NextClient as never,
     onConnect: refuseStandby as (client: ClientBase) => void,
-    connectionTimeoutMillis: connectTimeoutMs,
+    connectionTimeoutMillis: postgresConnectTimeoutMs,
     keepAlive: true,
     max,
   })

@@ -6,6 +6,7 @@ import { StartError } from '../start-error.ts'
 import type { ConnectionChanged, Engine, OpenFeed } from './engine.ts'
 import { isUntrusted } from './explained.ts'
 import type { StoreUrl } from './store-url.ts'
+import { connectTimeoutMs, pingEveryMs, silenceMs } from './timeouts.ts'
 
 type RedisUrl = Extract<StoreUrl, { kind: `redis${string}` }>
 
@@ -15,10 +16,8 @@ interface Connection {
   close(): void
 }
 
-const connectTimeoutMs = 2_000
-/** A connection over which nothing came for so long, though a ping went out, is a dead one. */
-const silenceMs = 5_000
-const pingEveryMs = 2_000
+/** For all that it takes until there is a connection. */
+const startWithinMs = 4_000
 
 export async function redisEngine(url: RedisUrl, changed: ConnectionChanged): Promise<Engine> {
   const { client, close } = await connect(url, onlyChanges(changed), 'HOLDFAST_STORE')
@@ -136,7 +135,7 @@ function backOff(retries: number): number {
 /** Sentinel and Cluster have ways of their own to look for servers for a long time. */
 function withTimeout<T>(connecting: Promise<T>): Promise<T> {
   const { promise, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new Error('no answer')), connectTimeoutMs * 2)
+  const timer = setTimeout(() => reject(new Error('no answer')), startWithinMs)
   return Promise.race([connecting, promise]).finally(() => clearTimeout(timer))
 }
 
