@@ -3,7 +3,7 @@ import { dirname } from 'node:path'
 import { Server as NetServer } from 'node:net'
 import { setImmediate as untilPolled, setTimeout as sleep } from 'node:timers/promises'
 import { bearerTransport, cookieTransport, createSessions, opaqueCredentials } from 'holdfast'
-import type { SessionEvent, SweepableStore } from 'holdfast'
+import type { SessionEvent } from 'holdfast'
 import type { Keyring } from 'holdfast/credentials/keyring'
 import { adminId, cachedClients, clientRegistry, hashSecret } from './clients.ts'
 import { adminSecret, changeableByAnyone, ensureDataFolder } from './data-folder.ts'
@@ -17,6 +17,7 @@ import { logEvents, logIds, type Logger } from './logs.ts'
 import { createMetrics } from './metrics.ts'
 import { createServer, type App } from './server.ts'
 import type { Settings } from './settings.ts'
+import { sweeping } from './sweeping.ts'
 import { issueTokens } from './tokens.ts'
 
 export interface RunningService {
@@ -28,9 +29,6 @@ export interface RunningService {
 
 /** So long a stopping service goes on to listen, if somebody is connected: who is told of it must have time to go elsewhere. */
 const graceMs = 1_000
-
-/** Expired records are removed this often where the engine does not do it. */
-const sweepEveryMs = 60_000
 
 /** Keys change by the day; what another replica did is known by the feed. */
 const maintainEveryMs = 60_000
@@ -89,7 +87,9 @@ export async function createService(settings: Settings, logger: Logger): Promise
     state,
     forwardAuth: { trustedProxies: settings.trustedProxies, rules, logId },
   })
-  const timers = [sweep(engine, logger), maintain(keys, logger)]
+  const stopSweeping = sweeping(engine.sessions, logger)
+  const maintaining = maintain(keys, logger)
+  void inspected(engine, logger, state)
 
   return {
     app,
@@ -103,7 +103,8 @@ export async function createService(settings: Settings, logger: Logger): Promise
       await disconnected(app, Math.min(graceMs / 2, ms / 20))
       await app.close()
       clearTimeout(hurry)
-      for (const timer of timers) clearInterval(timer)
+      stopSweeping()
+      clearInterval(maintaining)
       sessions.close()
       await close()
     },
@@ -171,10 +172,13 @@ function maintain(keys: Keyring, logger: Logger): NodeJS.Timeout {
   }, maintainEveryMs).unref()
 }
 
-function sweep({ sessions }: Engine, logger: Logger): NodeJS.Timeout | undefined {
-  if (!('sweep' in sessions)) return undefined
-  const store = sessions as unknown as SweepableStore
-  return setInterval(() => {
-    store.sweep(1000).catch((err: unknown) => logger.warn({ err }, 'expired sessions could not be removed'))
-  }, sweepEveryMs).unref()
+/** What somebody should do about the engine, said once. Nobody waits for it, and an engine that can't say is no reason to refuse anybody. */
+async function inspected(engine: Engine, logger: Logger, state: { readonly stopping: boolean }): Promise<void> {
+  try {
+    for (const { what, ok, found, advice } of await engine.inspect('at-start')) {
+      if (!ok) logger.warn({ advice }, `${what}: ${found}`)
+    }
+  } catch (err) {
+    if (!state.stopping) logger.warn({ err }, 'the store does not say whether it may drop sessions')
+  }
 }

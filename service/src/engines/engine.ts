@@ -18,8 +18,11 @@ export interface Engine {
   readonly clients: ScannableStore
   /** On the same engine, so that it reaches every process that uses the stores; `null` where the engine can't carry one. */
   readonly feed: Feed | null
-  /** What `holdfast doctor` should say of the engine itself. Rejects when it can't be asked. */
-  inspect(): Promise<readonly Finding[]>
+  /**
+   * What an operator should know of the engine itself; `'at-start'`, only what takes no longer the more it holds, and blocks nobody. Rejects when
+   * it can't be asked.
+   */
+  inspect(when?: 'at-start'): Promise<readonly Finding[]>
   /** Ends connections and files. Nothing may be asked afterwards. */
   close(): Promise<void>
 }

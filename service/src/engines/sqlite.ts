@@ -19,7 +19,8 @@ export async function sqliteEngine(path: string): Promise<Engine> {
       sessions: sqliteStore(first!),
       clients: sqliteStore(second!, { table: 'clients' }),
       feed: sqliteFeed(third!),
-      inspect: async () => [inspectMode(path), inspectFile(second!)],
+      // The whole file is read, and the thread waits for it.
+      inspect: async (when) => [inspectMode(path), ...(when === 'at-start' ? [] : [inspectFile(second!)])],
       async close() {
         for (const database of opened) database.close()
       },
