@@ -1,28 +1,13 @@
-// The files that can't be run here: they parse, say what matters, and agree with the service, which is started with their settings.
+// The proxies' files line by line. Those that can't be run here: every field is one that there is, and they say what matters.
 import assert from 'node:assert/strict'
-import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { globSync } from 'node:fs'
+import { join, relative } from 'node:path'
 import { describe, it } from 'node:test'
-import { parseAllDocuments } from 'yaml'
-import { startHoldfast } from '../../scripts/servers/holdfast.ts'
-import { startRedis } from '../../scripts/servers/redis.ts'
-
-// oxlint-disable-next-line typescript/no-explicit-any
-type Parsed = any
-
-const deploy = join(import.meta.dirname, '..')
-const read = (path: string) => readFileSync(join(deploy, path), 'utf8')
-
-/** Every document of a file, `<<` merged; anything odd in it is an error. */
-function documents(path: string): Parsed[] {
-  return parseAllDocuments(read(path), { merge: true, strict: true, uniqueKeys: true }).map((document) => {
-    assert.deepEqual([...document.errors, ...document.warnings], [], path)
-    return document.toJS()
-  })
-}
-
-const only = (path: string): Parsed => documents(path)[0]
+import { deploy, documents, manifests, only, read, type Parsed } from './parsed.ts'
+import { compose } from './shapes/compose.ts'
+import { envoy } from './shapes/envoy.ts'
+import { kubernetes } from './shapes/kubernetes.ts'
+import { dynamic, install } from './shapes/traefik.ts'
 
 /** A list in the script for HAProxy, which is tested against the service. */
 const listed = (name: string) =>
@@ -49,17 +34,55 @@ const ofProxies = [
   'x-real-ip',
   'forwarded',
 ]
-const secrets = { HOLDFAST_ADMIN_SECRET: 'a'.repeat(43), HOLDFAST_SECRET: 'b'.repeat(43) }
 
-it('every YAML file parses', () => {
-  const paths = globSync('**/*.{yaml,yml}', { cwd: deploy })
-  assert.ok(paths.length >= 6)
-  for (const path of paths) documents(path)
+const shapes: Readonly<Record<string, { safeParse(it: unknown): { success: boolean; error?: unknown } }>> = {
+  'compose.yaml': compose,
+  'envoy/envoy.yaml': envoy,
+  'traefik/dynamic.yaml': dynamic,
+  'traefik/traefik.yaml': install,
+  ...Object.fromEntries(manifests.map((path) => [path, kubernetes])),
+}
+/** By them sites are started, and the service. */
+const exercised = [
+  'caddy/Caddyfile',
+  'haproxy/forward-auth.lua',
+  'haproxy/haproxy.cfg',
+  'nginx/holdfast.conf.template',
+  'rules.yaml',
+]
+
+it('every YAML file has the fields that there are, in their places, and no others', () => {
+  const paths = globSync('**/*.{yaml,yml}', { cwd: deploy }).filter((path) => !exercised.includes(path))
+  assert.deepEqual(paths.toSorted(), Object.keys(shapes).toSorted())
+  for (const path of paths) {
+    for (const document of documents(path)) assert.ifError(shapes[path]!.safeParse(document).error)
+  }
+})
+
+it('a misspelt field is noticed, wherever it stands', () => {
+  // Below these are names of the reader's own choice.
+  const chosen =
+    /(labels|matchLabels|selector|data|environment|customRequestHeaders|services|networks|volumes|routers|middlewares|serversTransports|entryPoints)$/
+  for (const [path, shape] of Object.entries(shapes)) {
+    for (const document of documents(path)) {
+      for (const { at, misspell } of fieldsOf(document)) {
+        if (chosen.test(at.slice(0, -1).join('.')) && !chosen.test(at.at(-1)!)) continue
+        const correct = misspell()
+        assert.equal(shape.safeParse(document).success, false, `${path}: ${at.join('.')}`)
+        correct()
+      }
+      assert.ok(shape.safeParse(document).success)
+    }
+  }
 })
 
 it('what is not exercised says so in its first line', () => {
-  for (const path of ['traefik/traefik.yaml', 'traefik/dynamic.yaml', 'envoy/envoy.yaml'])
-    assert.match(read(path), /^# Not exercised: /)
+  const files = globSync('**', { cwd: deploy, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(relative(deploy, entry.parentPath), entry.name))
+    .filter((path) => !path.startsWith('test/') && !exercised.includes(path) && path !== 'Dockerfile.dockerignore')
+  assert.deepEqual(files.toSorted(), ['Dockerfile', ...Object.keys(shapes)].toSorted())
+  for (const path of files) assert.match(read(path), /^# Not (exercised|applied|started|built)\b/, path)
   assert.equal(identity.length, 7)
 })
 
@@ -100,12 +123,18 @@ describe('the proxies that are exercised', () => {
 })
 
 describe('Traefik', () => {
-  const { routers, middlewares, services } = only('traefik/dynamic.yaml').http
+  const { routers, middlewares, services, serversTransports } = only('traefik/dynamic.yaml').http
+  const { entryPoints } = only('traefik/traefik.yaml')
   const removed = Object.entries(middlewares['no-identity-of-clients'].headers.customRequestHeaders)
 
   it('removes what the client says, in every spelling, before it asks', () => {
-    assert.deepEqual(routers.app.middlewares, ['no-identity-of-clients', 'no-upgrade', 'holdfast'])
-    assert.deepEqual(routers.websocket.middlewares, ['no-identity-of-clients', 'websocket-alone', 'holdfast'])
+    assert.deepEqual(routers.app.middlewares, ['no-identity-of-clients', 'no-upgrade', 'holdfast', 'other-instance'])
+    assert.deepEqual(routers.websocket.middlewares, [
+      'no-identity-of-clients',
+      'websocket-alone',
+      'holdfast',
+      'other-instance',
+    ])
     const names = removed.map(([name, value]) => (assert.equal(value, ''), name.toLowerCase()))
     const spellings = (name: string): string[] =>
       name
@@ -128,13 +157,31 @@ describe('Traefik', () => {
   })
 
   it('takes every header of the answer, and nobody else’s word', () => {
-    const { address, trustForwardHeader, authResponseHeaders } = middlewares.holdfast.forwardAuth
-    assert.match(address, /\/forward-auth$/)
-    assert.equal(trustForwardHeader, false)
+    const { trustForwardHeader, preserveLocationHeader, authResponseHeaders } = middlewares.holdfast.forwardAuth
+    assert.deepEqual([trustForwardHeader, preserveLocationHeader], [false, true])
     assert.deepEqual(lower(authResponseHeaders), identity)
-    const { insecure, trustedIPs } = only('traefik/traefik.yaml').entryPoints.web.forwardedHeaders
-    assert.deepEqual([insecure, trustedIPs], [false, []])
-    assert.ok(services[routers.app.service].loadBalancer.sticky.cookie.name)
+    assert.deepEqual(entryPoints.web.forwardedHeaders.trustedIPs, [])
+    for (const { entryPoints: open, service } of [routers.app, routers.websocket]) {
+      assert.deepEqual(open, ['web'])
+      assert.ok(services[service].loadBalancer.sticky.cookie.name)
+    }
+  })
+
+  it('asks the replicas that are alive, and sends again only what was not sent', () => {
+    const { address } = middlewares.holdfast.forwardAuth
+    const { origin, pathname } = new URL(address)
+    const { rule, entryPoints: open, middlewares: between, service } = routers.question
+    assert.equal(rule, `Path(\`${pathname}\`)`)
+    assert.deepEqual(open, ['question'])
+    assert.equal(origin, `http://${entryPoints.question.address}`)
+    assert.match(origin, /^http:\/\/127\.0\.0\.1:/, 'nobody outside is believed')
+    assert.deepEqual(entryPoints.question.forwardedHeaders.trustedIPs, ['127.0.0.1/32'])
+    const { servers, healthCheck, serversTransport } = services[service].loadBalancer
+    assert.ok(servers.length >= 2 && serversTransport in serversTransports)
+    assert.equal(healthCheck.path, '/healthz')
+    // In front of the middleware holdfast it would ask for each refusal anew.
+    for (const name of [...between, routers.app.middlewares.at(-1), routers.websocket.middlewares.at(-1)])
+      assert.ok(middlewares[name].retry.attempts > 1, name)
   })
 })
 
@@ -161,129 +208,46 @@ describe('Envoy', () => {
       clusters.map((cluster: Parsed) => cluster.name),
     )
   })
-})
 
-describe('compose.yaml', () => {
-  const { services, networks } = only('compose.yaml')
-
-  it('starts the service: its settings are settings, and its rules are read', async () => {
-    const { environment } = services['holdfast-1']
-    await starts({ ...environment, HOLDFAST_RULES: join(deploy, 'rules.yaml') }, environment)
-    assert.deepEqual(services['holdfast-1'].volumes, ['./rules.yaml:/etc/holdfast/rules.yaml:ro'])
-    for (const name of ['HOLDFAST_ADMIN_SECRET', 'HOLDFAST_SECRET'])
-      assert.match(environment[name], /^\$\{\w+:\?/, 'no secret stands in it')
-  })
-
-  it('gives nginx every variable of its template, and what it names is there', () => {
-    const { environment } = services.nginx
-    const variables = new Set(
-      [...read('nginx/holdfast.conf.template').matchAll(/\$\{(\w+)\}/g)].map(([, name]) => name!),
-    )
-    assert.deepEqual([...variables].sort(), Object.keys(environment).sort())
-    for (const name of ['AUTH_1', 'AUTH_2', 'APP_1', 'APP_2'])
-      assert.ok(environment[name].split(':')[0] in services, name)
-    for (const { depends_on: needed = [] } of Object.values<{ depends_on?: string[] }>(services)) {
-      for (const name of needed) assert.ok(name in services, name)
+  it('asks another replica when one dies, and sends nothing to the application twice', () => {
+    const [question, request] = [authz.http_service, manager.route_config.virtual_hosts[0].routes[0].route]
+    // A 5xx is an answer: the store is away.
+    assert.equal(question.retry_policy.retry_on, 'connect-failure,refused-stream,reset')
+    assert.equal(request.retry_policy.retry_on, 'connect-failure')
+    for (const { retry_policy } of [question, request]) {
+      assert.ok(retry_policy.num_retries >= 1)
+      assert.equal(retry_policy.retry_host_predicate.length, 1, 'elsewhere')
     }
-  })
-
-  it('trusts nginx alone, and keeps everybody else from the applications', () => {
-    const address = services.nginx.networks.inside.ipv4_address
-    assert.equal(services['holdfast-1'].environment.HOLDFAST_TRUSTED_PROXIES, address)
-    assert.ok(address.startsWith(networks.inside.ipam.config[0].subnet.split('0/')[0]))
-    assert.equal(networks.inside.internal, true)
-    for (const name of ['app-1', 'app-2', 'holdfast-1', 'redis']) {
-      assert.deepEqual(services[name].networks, ['inside'])
-      assert.equal(services[name].ports, undefined)
+    for (const { load_assignment, health_checks, outlier_detection } of clusters) {
+      assert.ok(load_assignment.endpoints[0].lb_endpoints.length >= 2)
+      assert.ok(health_checks ?? outlier_detection)
     }
   })
 })
 
-describe('Kubernetes', () => {
-  const objects = globSync('kubernetes/*.yaml', { cwd: deploy }).flatMap(documents)
-  const one = (kind: string, name = 'holdfast') =>
-    objects.find((object) => object.kind === kind && object.metadata.name === name)
-  const pod = one('Deployment').spec.template
-  const [container] = pod.spec.containers
-
-  it('starts the service: its settings are settings, its rules are read, and its probes are answered', async () => {
-    const settings = Object.fromEntries(
-      container.env.map(({ name, value, valueFrom }: { name: string; value?: string; valueFrom?: object }) => [
-        name,
-        value ?? valueFrom,
-      ]),
-    )
-    const folder = mkdtempSync(join(tmpdir(), 'holdfast-rules-'))
-    try {
-      const rules = join(folder, 'rules.yaml')
-      writeFileSync(rules, one('ConfigMap', 'holdfast-rules').data['rules.yaml'])
-      const paths = ['startupProbe', 'livenessProbe', 'readinessProbe'].map((probe) => container[probe].httpGet.path)
-      await starts({ ...settings, HOLDFAST_RULES: rules }, settings, paths)
-    } finally {
-      rmSync(folder, { recursive: true })
-    }
-    for (const name of ['HOLDFAST_ADMIN_SECRET', 'HOLDFAST_SECRET', 'HOLDFAST_STORE']) {
-      assert.equal(settings[name].secretKeyRef.name, 'holdfast', 'no secret stands in it')
-    }
-  })
-
-  it('every selector finds the pods that it is for', () => {
-    const labels = [pod, one('StatefulSet', 'holdfast-redis').spec.template].map(
-      ({ metadata }) => metadata.labels['app.kubernetes.io/name'],
-    )
-    const selectors = objects.flatMap(({ kind, spec }) => {
-      const selector =
-        { Service: spec?.selector, NetworkPolicy: spec?.podSelector?.matchLabels }[kind as string] ??
-        spec?.selector?.matchLabels
-      return selector === undefined ? [] : [selector['app.kubernetes.io/name']]
-    })
-    assert.equal(selectors.length, 7)
-    for (const selector of selectors) assert.ok(labels.includes(selector), selector)
-    assert.equal(one('Deployment').spec.replicas, 3)
-    assert.ok(one('PodDisruptionBudget').spec.minAvailable < 3, 'or no node could ever be drained')
-  })
-
-  it('stops with enough time for what is under way', () => {
-    const [, seconds] = container.lifecycle.preStop.exec.command
-    assert.ok(pod.spec.terminationGracePeriodSeconds > Number(seconds) + 10)
-    assert.equal(pod.spec.securityContext.runAsNonRoot, true)
-  })
-})
-
-it('the Dockerfile copies what is there, and does not run as root', () => {
-  const text = read('Dockerfile')
-  const copied = [...text.matchAll(/^COPY (?!--)(.*) \S+$/gm)].flatMap(([, from]) => from!.split(' '))
-  assert.equal(copied.length, 5)
-  for (const path of copied) assert.ok(existsSync(join(deploy, '..', path)), path)
-  assert.match(text, /^USER node$/m)
-  assert.ok(text.indexOf('USER node') < text.indexOf('ENTRYPOINT'))
-})
-
-/** The service as it would start there, but for its own port and store. */
-async function starts(
-  settings: Readonly<Record<string, unknown>>,
-  original: object,
-  probes: readonly string[] = ['/healthz', '/readyz'],
-): Promise<void> {
-  assert.ok('HOLDFAST_STORE' in original && 'HOLDFAST_RULES' in original && 'HOLDFAST_TRUSTED_PROXIES' in original)
-  const store = await startRedis()
-  try {
-    const { HOLDFAST_PORT: _, ...others } = settings as Record<string, string>
-    const served = await startHoldfast({
-      ...others,
-      ...secrets,
-      HOLDFAST_STORE: store.url,
-      HOLDFAST_HOST: '127.0.0.1',
-      HOLDFAST_LOG: 'silent',
-    })
-    try {
-      for (const path of probes) assert.equal((await fetch(served.url + path)).status, 200, path)
-    } finally {
-      await served.stop()
-    }
-  } finally {
-    await store.stop()
-  }
+/** Every field of a document, and what misspells it, which answers what corrects that. */
+function fieldsOf(
+  it: unknown,
+  at: readonly string[] = [],
+): readonly { at: readonly string[]; misspell(): () => void }[] {
+  if (Array.isArray(it)) return it.flatMap((item) => fieldsOf(item, at))
+  if (typeof it !== 'object' || it === null) return []
+  const object = it as Record<string, unknown>
+  return Object.keys(object).flatMap((name) => [
+    {
+      at: [...at, name],
+      misspell() {
+        const value = object[name]
+        delete object[name]
+        object[`${name}x`] = value
+        return () => {
+          delete object[`${name}x`]
+          object[name] = value
+        }
+      },
+    },
+    ...fieldsOf(object[name], [...at, name]),
+  ])
 }
 
 function same(one: string, other: string): boolean {
