@@ -42,7 +42,7 @@ const trimmedAtOnce = 10
  * answering.
  *
  * MySQL can't wake anybody, so a follower looks every 100 ms, with one short query: a notice is seen some 50 ms after its commit, 100 ms
- * at most, and the time of the query (measured: 55 ms in the middle, 106 ms at most). A call without an answer within a second rejects.
+ * at most, and the time of the query. A call without an answer within a second rejects.
  * @throws ConfigError when `table` is no name, or a duration is out of range
  */
 export function mysqlFeed(pool: MysqlPool, o: MysqlFeedOptions = {}): Feed {

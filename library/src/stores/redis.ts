@@ -64,7 +64,7 @@ export interface RedisStoreOptions {
  * per idle window a touch, is preceded by one write to the index of users, so `listByUser` never misses a live session.
  * Records expire by themselves. The machines' clocks may differ by a minute.
  *
- * node-redis 6 puts a timer on every command by default, which costs 11 to 14 µs each. The store's own commands go without it, whatever the client
+ * node-redis 6 puts a timer on every command by default, which costs 3 to 14 µs each. The store's own commands go without it, whatever the client
  * says: `createSessions` keeps a deadline for every call. For your own commands: `createClient({ commandOptions: { timeout: undefined } })`.
  *
  * **With `durability: { replicas }`** a write resolves when so many replicas have it, over connections of the store's own to the primaries: opened by
