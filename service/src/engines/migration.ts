@@ -23,5 +23,12 @@ export async function storeMigration(url: StoreUrl): Promise<Migration | null> {
 
 /** The same where the engine carries the feed alone. */
 export async function feedMigration(url: FeedUrl): Promise<Migration | null> {
-  return url.kind === 'postgres' ? (await import('./postgres.ts')).postgresFeedMigration(url) : storeMigration(url)
+  switch (url.kind) {
+    case 'postgres':
+      return (await import('./postgres.ts')).postgresFeedMigration(url)
+    case 'mysql':
+      return (await import('./mysql.ts')).mysqlFeedMigration(url)
+    default:
+      return null
+  }
 }

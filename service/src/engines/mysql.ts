@@ -44,19 +44,27 @@ export async function openMysqlFeed(url: MysqlUrl, changed: ConnectionChanged): 
   return { feed: mysqlFeed(watch(pool, changed)), close: () => close(pool) }
 }
 
-/** Every table of the service. */
 export function mysqlMigration(url: MysqlUrl): Migration {
-  const statements = Object.values(allTables).flat()
+  return migration(url, allTables, 'HOLDFAST_STORE')
+}
+
+/** Where MySQL carries the feed alone. */
+export function mysqlFeedMigration(url: MysqlUrl): Migration {
+  return migration(url, feedTables, 'HOLDFAST_FEED')
+}
+
+function migration(url: MysqlUrl, tables: Tables, setting: string): Migration {
+  const statements = Object.values(tables).flat()
   return {
     sql: statements.map((statement) => `${statement};\n`).join('\n'),
     async apply() {
-      const pool = connect(url, 'HOLDFAST_STORE')
+      const pool = connect(url, setting)
       try {
-        const missing = await missingOf(pool, allTables)
+        const missing = await missingOf(pool, tables)
         for (const statement of statements) await pool.query(statement)
         return missing
       } catch (error) {
-        throw new StartError(`HOLDFAST_STORE: ${explain(url, error)}`, error)
+        throw new StartError(`${setting}: ${explain(url, error)}`, error)
       } finally {
         await close(pool)
       }
