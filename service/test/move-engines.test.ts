@@ -9,16 +9,22 @@ import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
 import { createSessions } from 'holdfast'
 import * as z from 'zod'
+import { startDynamodb } from '../../scripts/servers/dynamodb.ts'
 import { startMariadb } from '../../scripts/servers/mariadb.ts'
 import { startNats } from '../../scripts/servers/nats.ts'
 import { startPostgres } from '../../scripts/servers/postgres.ts'
 import { startRedis } from '../../scripts/servers/redis.ts'
-import { openEngine } from '../src/engines/engine.ts'
+import { openEngine, openFeed } from '../src/engines/engine.ts'
+import { parseFeedUrl } from '../src/engines/feed-url.ts'
 import { parseStoreUrl } from '../src/engines/store-url.ts'
 import { adminSecret, assertNoSecrets, holdfast, main, serve, until } from './service.ts'
 
 interface Place {
   readonly url: string
+  /** Of the feed, where the engine has none. */
+  readonly feed?: string
+  /** Only a stand-in, which serves few. */
+  readonly isSlow?: boolean
   stop(): Promise<void>
 }
 
@@ -27,12 +33,26 @@ async function startSqlite(): Promise<Place> {
   return { url: `sqlite:${join(folder, 'sessions.db')}`, stop: async () => rmSync(folder, { recursive: true }) }
 }
 
+async function startDynamodbWithFeed(): Promise<Place> {
+  const [engine, feed] = await Promise.all([startDynamodb(), startRedis()])
+  return {
+    url: `dynamodb+http://127.0.0.1:${engine.port}/moving`,
+    feed: feed.url,
+    isSlow: true,
+    async stop() {
+      await engine.stop()
+      await feed.stop()
+    },
+  }
+}
+
 const engines: Readonly<Record<string, () => Promise<Place>>> = {
   sqlite: startSqlite,
   redis: startRedis,
   postgres: startPostgres,
   mariadb: startMariadb,
   nats: startNats,
+  dynamodb: startDynamodbWithFeed,
 }
 
 /** One pair is one line. */
@@ -43,6 +63,8 @@ const pairs: readonly (readonly [string, string])[] = [
   ['sqlite', 'postgres'],
   ['postgres', 'mariadb'],
   ['redis', 'nats'],
+  ['redis', 'dynamodb'],
+  ['dynamodb', 'redis'],
 ]
 
 const children = new Set<ChildProcess>()
@@ -57,8 +79,11 @@ interface Moving {
   readonly ended: Promise<number | null>
 }
 
-function startMove(from: string, to: string): Moving {
-  const args = ['--conditions=source', main, 'move', '--from', from, '--to', to]
+function startMove(from: Place, to: Place): Moving {
+  const feeds = Object.entries({ '--from-feed': from.feed, '--to-feed': to.feed }).flatMap(([option, url]) =>
+    url === undefined ? [] : [option, url],
+  )
+  const args = ['--conditions=source', main, 'move', '--from', from.url, '--to', to.url, ...feeds]
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
   children.add(child)
   let output = ''
@@ -74,11 +99,14 @@ function startMove(from: string, to: string): Moving {
 }
 
 /** A process of an application, by its connections. */
-async function application(url: string) {
-  const engine = await openEngine(parseStoreUrl(url))
+async function application(place: Place) {
+  const engine = await openEngine(parseStoreUrl(place.url))
+  const { feed, close } = await openFeed(place.feed === undefined ? null : parseFeedUrl(place.feed), engine)
   const sessions = createSessions({
     store: engine.sessions,
-    feed: engine.feed ?? undefined,
+    feed,
+    // What is kept matters here, not how soon.
+    deadline: '10s',
     data: { log: z.array(z.string()).default([]) },
     roles: { shopper: ['orders:read'] },
   })
@@ -87,6 +115,7 @@ async function application(url: string) {
     sessions,
     async close() {
       sessions.close()
+      await close()
       await engine.close()
     },
   }
@@ -104,7 +133,7 @@ interface Held {
 }
 
 /** Users of one process, one thing after the other, each with several sessions. */
-function crowd(name: string, app: Application) {
+function crowd(name: string, app: Application, pauseMs: number) {
   const held: Held[] = []
   let [turn, tag] = [0, 0]
   let stopping = new AbortController()
@@ -145,7 +174,7 @@ function crowd(name: string, app: Application) {
         while (!signal.aborted) {
           await act()
           // A load, and not all that the machine can do: the mover is to be at work too.
-          await new Promise((resolve) => setTimeout(resolve, 5))
+          await new Promise((resolve) => setTimeout(resolve, pauseMs))
         }
       })()
       work.catch(() => {})
@@ -177,31 +206,33 @@ for (const [from, to] of pairs) {
     it('keeps every session, ending and change while the processes go over', async (t) => {
       const places = [await engines[from]!(), await engines[to]!()] as const
       for (const place of places) stops.push(() => place.stop())
-      if (places[0].url === places[1].url) return t.skip('one server was lent, and this takes two')
-      const [old, next] = [await application(places[0].url), await application(places[1].url)] as const
+      const urls = places.flatMap(({ url, feed }) => (feed === undefined ? url : [url, feed]))
+      if (new Set(urls).size < urls.length) return t.skip('one server was lent, and this takes two')
+      const isSlow = places.some((place) => place.isSlow === true)
+      const [old, next] = [await application(places[0]), await application(places[1])] as const
       const crowds = await Promise.all(
         ['a', 'b', 'c'].map(async (name) => {
-          const app = await application(places[0].url)
+          const app = await application(places[0])
           stops.push(() => app.close())
-          return { app, ...crowd(name, app) }
+          return { app, ...crowd(name, app, isSlow ? 100 : 5) }
         }),
       )
       stops.push(
         () => old.close(),
         () => next.close(),
       )
-      for (const one of crowds) for (let i = 0; i < 80; i++) await one.act()
+      for (const one of crowds) for (let i = 0; i < (isSlow ? 40 : 80); i++) await one.act()
       for (const one of crowds) {
         one.begin(one.app)
         stops.push(() => one.stop().catch(() => {}))
       }
 
-      const killed = startMove(places[0].url, places[1].url)
+      const killed = startMove(places[0], places[1])
       await until(async () => (await next.engine.sessions.scan({ limit: 1 })).records.length > 0, 'a first copy')
       killed.child.ref()
       killed.child.kill('SIGKILL')
       await killed.ended
-      const moving = startMove(places[0].url, places[1].url)
+      const moving = startMove(places[0], places[1])
       stops.push(async () => moving.child.kill('SIGKILL'))
       await until(() => /^in step/m.test(moving.err()) || moving.child.exitCode !== null, 'being in step')
       assert.match(moving.err(), /^going on: /m)
@@ -218,7 +249,7 @@ for (const [from, to] of pairs) {
             await until(isThere, `${id} on the other side`)
           }),
         )
-        const app = await application(places[1].url)
+        const app = await application(places[1])
         stops.push(() => app.close())
         const count = one.held.length
         one.begin(app)
