@@ -160,7 +160,10 @@ describe('Traefik', () => {
     const { trustForwardHeader, preserveLocationHeader, authResponseHeaders } = middlewares.holdfast.forwardAuth
     assert.deepEqual([trustForwardHeader, preserveLocationHeader], [false, true])
     assert.deepEqual(lower(authResponseHeaders), identity)
-    assert.deepEqual(entryPoints.web.forwardedHeaders.trustedIPs, [])
+    const { forwardedHeaders, http } = entryPoints.web
+    assert.deepEqual([forwardedHeaders.trustedIPs, http.sanitizePath], [[], false])
+    const parts = ['', '~1', '~2', '-refresh'].map((end) => `__Host-session${end}`)
+    assert.deepEqual(middlewares.holdfast.forwardAuth.addAuthCookiesToResponse, parts)
     for (const { entryPoints: open, service } of [routers.app, routers.websocket]) {
       assert.deepEqual(open, ['web'])
       assert.ok(services[service].loadBalancer.sticky.cookie.name)
@@ -192,7 +195,8 @@ describe('Envoy', () => {
 
   it('removes what the client says before it asks, and refuses names with _', () => {
     const removed = mutation.mutations.request_mutations.map(({ remove }: { remove: string }) => remove)
-    for (const name of [...identity, ...overrides, 'forwarded']) assert.ok(removed.includes(name), name)
+    for (const name of [...identity, ...overrides, ...ofProxies, 'x-forwarded-host'])
+      assert.ok(removed.includes(name), name)
     assert.equal(manager.common_http_protocol_options.headers_with_underscores_action, 'REJECT_REQUEST')
     assert.match(router['@type'], /Router$/)
     assert.deepEqual(exact(authz.allowed_headers).toSorted(), listed('judged_by').toSorted())
@@ -201,12 +205,22 @@ describe('Envoy', () => {
   it('lets nobody in without an answer, and takes every header of it', () => {
     assert.equal(authz.failure_mode_allow, false)
     assert.equal(authz.http_service.path_prefix, '/forward-auth')
-    assert.deepEqual(exact(authz.http_service.authorization_response.allowed_upstream_headers), identity)
+    const answer = authz.http_service.authorization_response
+    assert.deepEqual(exact(answer.allowed_upstream_headers), identity)
+    assert.deepEqual(exact(answer.allowed_client_headers_on_success), ['set-cookie'])
+    assert.deepEqual(new Set(exact(answer.allowed_client_headers)), new Set(listed('passed_on')))
     const named = [authz.http_service.server_uri.cluster, manager.route_config.virtual_hosts[0].routes[0].route.cluster]
     assert.deepEqual(
       named,
       clusters.map((cluster: Parsed) => cluster.name),
     )
+  })
+
+  it('judges the host and path that go on, for its own host alone', () => {
+    const { use_remote_address, normalize_path, strip_any_host_port } = manager
+    assert.deepEqual([use_remote_address, normalize_path, strip_any_host_port], [true, true, true])
+    const { virtual_hosts } = manager.route_config
+    assert.ok(virtual_hosts.every(({ domains }: Parsed) => domains.every((domain: string) => !domain.includes('*'))))
   })
 
   it('asks another replica when one dies, and sends nothing to the application twice', () => {
