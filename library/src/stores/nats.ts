@@ -12,6 +12,7 @@ import {
   natsStream,
   type NatsStream,
 } from '../internal/nats-log.ts'
+import { natsQuorum } from '../internal/nats-quorum.ts'
 import { pack, unpack } from '../internal/packed.ts'
 import { waitByChance } from '../internal/timers.ts'
 import type { ScannableStore, SessionRecord, StoreOptions, SweepableStore } from '../store.ts'
@@ -51,12 +52,14 @@ const lookedAtPerSwept = 8
  *
  * **What may be stale.** Reads are answered by the stream's leader, never by another replica. A leader that is cut off from the others goes on
  * answering reads until it notices, 10 to 20 seconds later; clients that still reach it may see an ended session for so long. It can't write: no
- * `put`, and no ending, is acknowledged there. A leader that stood still while another was chosen may answer what had waited for it.
+ * `put`, and no ending, is acknowledged there; nor is it believed that a session is not there or has expired, or which ones a user has: calls
+ * reject, and nobody is signed out. A leader that stood still while another was chosen may answer what had waited for it.
  *
- * **What calls cost.** A `get` is one request. So is a `put` of a session that this process read or wrote last, else there is a read before it; a
- * start is three (the user's list is read and written first, so `listByUser` never misses a live session), and so is about one touch per idle
- * window. An ending is four: the record and the list are read and written. Nobody waits for what each write replaced to be taken away, one more
- * request. A list of a user is one message, some 40 bytes per session; an ending leaves one of some 100 bytes, for five minutes at least.
+ * **What calls cost.** A `get` is one request, as is a `put` of a session that this process read or wrote last, else there is a read before it. A `get` of
+ * what is not there, or has expired, is three, of which one writes and is shared by all who wait for it. A start is three (the user's list is read and
+ * written first, so `listByUser` never misses a live session), and so is about one touch per idle window. An ending is four: the record and the list
+ * are read and written. Nobody waits for what each write replaced to be taken away, one more request. A list of a user is one message, some 40 bytes
+ * per session, read after a write as above; an ending leaves one of some 100 bytes, for five minutes at least.
  *
  * `sweep` goes round the stream, with each call past at most about eight messages per session it may remove; a lasting backlog wants calls more often.
  * What has expired goes by the clock of the servers there, when that is behind; it removes endings too, and does not count them.
@@ -74,6 +77,7 @@ export function natsStore(
   const wanted = natsStoreStream({ stream: o.stream })
   const log = natsLog(connection, manager, wanted.name)
   const lists = natsIndex(log)
+  const quorum = natsQuorum(log, beatSubject, tombstone)
   const known = new Map<string, Known>()
   let suits: Promise<void> | null = null
   let sweptTo = 0
@@ -95,10 +99,22 @@ export function natsStore(
     if (known.size > knownAtMost) known.delete(known.keys().next().value!)
   }
 
+  /**
+   * The last message of a session, and what `read` makes of it. That a session was ended is so for good; that there is none, or that it has expired, a
+   * leader that was cut off may say of one that others started or extended, so it is believed only when it is still said after a quorum was heard.
+   */
+  async function found<T>(id: string, read: (message: NatsMessage) => T | null) {
+    for (let isSure = false; ; isSure = true) {
+      const message = await log.last(subjectOf(id))
+      const record = message === null ? null : read(message)
+      if (record !== null || isSure || (message !== null && isTombstone(message))) return { message, record }
+      await quorum()
+    }
+  }
+
   async function look(id: string, now: number): Promise<{ seq: number; record: SessionRecord | null } | null> {
-    const message = await log.last(subjectOf(id))
+    const { message, record } = await found(id, ({ bytes }) => unpack(id, bytes, now))
     if (message === null) return null
-    const record = unpack(id, message.bytes, now)
     if (record !== null) remember(record, message.seq)
     return { seq: message.seq, record }
   }
@@ -164,10 +180,8 @@ export function natsStore(
   /** Whose it was; `null` when there was none, or when it had expired. */
   async function end(id: string, now: number, o?: StoreOptions): Promise<Listed | null> {
     for (let attempt = 0; ; attempt++) {
-      const message = await log.last(subjectOf(id))
-      if (message === null) return null
-      const record = live(message, now)
-      if (record === null) return null
+      const { message, record } = await found(id, (last) => live(last, now))
+      if (message === null || record === null) return null
       // An ending is never refused: of a record that we can't read we know that it is gone now.
       if (await bury(id, message.seq, o)) return { id, userId: record === 'unreadable' ? null : record.userId }
       await waitByChance(attempt)
@@ -198,6 +212,8 @@ export function natsStore(
 
     async listByUser(userId) {
       await ready()
+      // Who ends all that is listed must not be told by a leader that was cut off that there is less.
+      await quorum()
       return listed(userId, () => lists.read(userId, clock.now() - skewMs), get)
     },
 
