@@ -192,7 +192,10 @@ export function session(o: ExpressSessionOptions): ExpressSessionMiddleware {
   return Object.assign(serve, { sessions })
 }
 
-/** As applications of express-session import it: `import session from 'holdfast/compat/express-session'`. */
+/**
+ * As applications of express-session import it: `import session from 'holdfast/compat/express-session'`.
+ * @alias session
+ */
 export default session
 // What `require` gives to applications in CommonJS.
 export { session as 'module.exports' }
