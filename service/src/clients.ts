@@ -3,6 +3,7 @@ import { hash, randomBytes } from 'node:crypto'
 import { StoreUnavailableError, type ScannableStore, type SessionRecord } from 'holdfast'
 import { clientId, type Client } from './permissions.ts'
 import { inTime } from './engines/in-time.ts'
+import { ownRecord, recordId } from './own-record.ts'
 
 /** Clients as operators handle them. Rejects when the engine fails. */
 export interface ClientRegistry {
@@ -38,19 +39,7 @@ export function clientRegistry(store: ScannableStore): ClientRegistry {
     },
     async add(id, permissions) {
       const secret = randomBytes(32).toString('base64url')
-      const at = Date.now()
-      const record: SessionRecord = {
-        id: recordId(id),
-        userId: listedAs,
-        credential: hashSecret(secret),
-        identity: JSON.stringify({ id, permissions }),
-        data: '{}',
-        createdAt: at,
-        seenAt: at,
-        expiresAt: never,
-        epoch: 1,
-        version: 1,
-      }
+      const record = ownRecord(id, { id, permissions }, null, { userId: listedAs, credential: hashSecret(secret) })
       return (await inTime(store.put(record, null))) ? secret : null
     },
     async remove(id) {
@@ -108,15 +97,8 @@ export function hashSecret(secret: string): string {
   return hash('sha256', secret, 'base64url')
 }
 
-/** Names of clients are not ids as stores want them: 128 bits in base64url. */
-export function recordId(name: string): string {
-  return hash('sha256', `client:${name}`, 'buffer').subarray(0, 16).toString('base64url')
-}
-
-/** Such a record is no session: it has a kind of its own in place of a user, and lives in a place of its own. */
+/** What a client's record has in place of a user. */
 const listedAs = 'client'
-/** The end of the year 9999, which every engine can keep. */
-export const never = Date.UTC(9999, 11, 31)
 const maxCached = 10_000
 
 function fromRecord({ identity, credential }: SessionRecord): Client {

@@ -1,6 +1,6 @@
 // The format mark: a store written by a newer Holdfast is refused, never half understood.
 import type { SessionRecord, Store } from 'holdfast'
-import { never, recordId } from './clients.ts'
+import { ownRecord, recordId } from './own-record.ts'
 import { StartError } from './start-error.ts'
 
 /**
@@ -16,22 +16,11 @@ export async function readFormat(clients: Store): Promise<number | null> {
 }
 
 /** Marks a store that is new, or of an older format. `StartError` when its mark is of a newer one. */
-export async function ensureFormat(clients: Store, at = Date.now()): Promise<void> {
+export async function ensureFormat(clients: Store): Promise<void> {
   const found = await clients.get(formatMarkId)
   if (found !== null) checkFormat(formatOf(found))
   if (found !== null && formatOf(found) === format) return
-  const mark: SessionRecord = {
-    id: formatMarkId,
-    userId: null,
-    credential: '',
-    identity: JSON.stringify({ format }),
-    data: '{}',
-    createdAt: at,
-    seenAt: at,
-    expiresAt: never,
-    epoch: 1,
-    version: (found?.version ?? 0) + 1,
-  }
+  const mark = ownRecord(markName, { format }, found)
   // Another replica may have been first, and of another version.
   if (!(await clients.put(mark, found?.version ?? null))) checkFormat((await readFormat(clients)) ?? format)
 }
@@ -47,5 +36,6 @@ export function checkFormat(found: number): void {
   )
 }
 
-/** Where it lies. No client can have this name. */
-export const formatMarkId = recordId('#format')
+const markName = '#format'
+/** Where it lies. */
+export const formatMarkId = recordId(markName)

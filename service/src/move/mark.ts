@@ -1,7 +1,7 @@
 // What a move leaves in each store, beside the clients: which store it is, and how far a move into it had come.
 import { randomUUID } from 'node:crypto'
 import type { Cursor, SessionRecord, Store } from 'holdfast'
-import { never, recordId } from '../clients.ts'
+import { ownRecord, recordId } from '../own-record.ts'
 
 /** From where a move goes on. */
 export interface Place {
@@ -18,8 +18,8 @@ interface Mark {
   readonly places: Readonly<Record<string, Place>>
 }
 
-// No client can have this name.
-export const moveMarkId = recordId('#move')
+const markName = '#move'
+export const moveMarkId = recordId(markName)
 
 /** Which store it is; marked as such when it was not. */
 export async function nameOf(clients: Store): Promise<string> {
@@ -56,22 +56,7 @@ async function change(clients: Store, make: (mark: Mark) => Mark): Promise<Mark>
     const before = found?.mark ?? { store: randomUUID(), places: {} }
     const mark = make(before)
     if (found !== null && mark === before) return mark
-    if (await clients.put(recordOf(mark, found?.record ?? null), found?.record.version ?? null)) return mark
-  }
-}
-
-function recordOf(mark: Mark, before: SessionRecord | null): SessionRecord {
-  const at = Date.now()
-  return {
-    id: moveMarkId,
-    userId: null,
-    credential: '',
-    identity: JSON.stringify(mark),
-    data: '{}',
-    createdAt: before?.createdAt ?? at,
-    seenAt: at,
-    expiresAt: never,
-    epoch: 1,
-    version: (before?.version ?? 0) + 1,
+    const record = found?.record ?? null
+    if (await clients.put(ownRecord(markName, mark, record), record?.version ?? null)) return mark
   }
 }
