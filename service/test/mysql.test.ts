@@ -12,7 +12,8 @@ import { parseFeedUrl } from '../src/engines/feed-url.ts'
 import { mysqlMigration } from '../src/engines/mysql.ts'
 import { parseStoreUrl } from '../src/engines/store-url.ts'
 import { StartError } from '../src/start-error.ts'
-import { adminSecret, serve, serviceOn, until } from './service.ts'
+import { assertOutagePasses, assertShared } from './engine-promises.ts'
+import { serviceOn } from './service.ts'
 
 let server: Mariadb
 let root: Pool
@@ -36,39 +37,12 @@ async function database(name: string, rights: string): Promise<string> {
 const urlOf = (text: string) => parseStoreUrl(text) as Parameters<typeof mysqlMigration>[0]
 
 it('two replicas share sessions, clients and endings', async () => {
-  const url = await database('shop', 'CREATE, SELECT, INSERT, UPDATE, DELETE')
-  const [one, two] = await Promise.all([serviceOn(url), serviceOn(url)])
-  const as = await one.addClient('reader', 'verify')
-  const { id, token } = await one.start({ userId: 'ada', data: { cart: [1] } })
-  const verify = async () => (await two.call('POST', '/v1/sessions/verify', { as, body: { token } })).body
-  assert.equal((await verify()).session.userId, 'ada')
-  assert.equal((await two.call('GET', '/v1/users/ada/sessions')).body.sessions.length, 1)
-  assert.equal((await one.call('DELETE', `/v1/sessions/${id}?settled=true`)).status, 204)
-  assert.equal((await verify()).active, false)
-  await Promise.all([one.stop(), two.stop()])
+  await assertShared(await database('shop', 'CREATE, SELECT, INSERT, UPDATE, DELETE'))
 })
 
 it('an outage is answered in time, and is over without a restart', async () => {
   const own = await startMariadb()
-  const service = await serve({ HOLDFAST_ADMIN_SECRET: adminSecret, HOLDFAST_STORE: own.url })
-  const { token } = await service.start()
-  const status = async () => (await service.call('POST', '/v1/sessions/verify', { body: { token } })).status
-  own.pause()
-  await until(async () => (await status()) === 503, 'what was verified before is no longer believed')
-  assert.equal((await service.call('GET', '/readyz')).status, 503)
-  own.resume()
-  await until(async () => (await service.call('GET', '/readyz')).status === 200, 'ready again')
-  assert.equal(await status(), 200)
-  await own.kill()
-  await until(async () => (await service.call('GET', '/readyz')).status === 503, 'not ready')
-  const again = await startMariadb({ port: own.port, folder: own.folder })
-  await until(async () => (await service.call('GET', '/readyz')).status === 200, 'ready again')
-  assert.equal(await status(), 200)
-  again.pause()
-  assert.equal(await service.end(), 0)
-  again.resume()
-  await again.stop()
-  await own.stop()
+  await assertOutagePasses(own, () => startMariadb({ port: own.port, folder: own.folder }))
 })
 
 it('what can not work is said at the start, and what to do', async () => {

@@ -8,7 +8,7 @@ import { openEngine, openFeed } from '../src/engines/engine.ts'
 import { parseFeedUrl } from '../src/engines/feed-url.ts'
 import { parseStoreUrl } from '../src/engines/store-url.ts'
 import { StartError } from '../src/start-error.ts'
-import { adminSecret, serve, serviceOn, until } from './service.ts'
+import { assertOutagePasses, assertShared } from './engine-promises.ts'
 
 let server: NatsServer
 before(async () => {
@@ -18,38 +18,14 @@ after(() => server.stop())
 
 const urlOf = ({ port }: { port: number }) => `nats://shop:secret-of-shop@127.0.0.1:${port}`
 
-it('two replicas share sessions, clients and endings', async () => {
-  const [one, two] = await Promise.all([serviceOn(urlOf(server)), serviceOn(urlOf(server))])
-  const as = await one.addClient('reader', 'verify')
-  const { id, token } = await one.start({ userId: 'ada', data: { cart: [1] } })
-  const verify = async () => (await two.call('POST', '/v1/sessions/verify', { as, body: { token } })).body
-  assert.equal((await verify()).session.userId, 'ada')
-  assert.equal((await two.call('GET', '/v1/users/ada/sessions')).body.sessions.length, 1)
-  assert.equal((await one.call('DELETE', `/v1/sessions/${id}?settled=true`)).status, 204)
-  assert.equal((await verify()).active, false)
-  await Promise.all([one.stop(), two.stop()])
-})
+it('two replicas share sessions, clients and endings', () => assertShared(urlOf(server)))
 
 it('an outage is answered in time, and is over without a restart', async () => {
   const own = await startNats()
-  const service = await serve({ HOLDFAST_ADMIN_SECRET: adminSecret, HOLDFAST_STORE: own.url })
-  const { token } = await service.start()
-  const status = async () => (await service.call('POST', '/v1/sessions/verify', { body: { token } })).status
-  own.pause()
-  await until(async () => (await status()) === 503, 'what was verified before is no longer believed')
-  assert.equal((await service.call('GET', '/readyz')).status, 503)
-  own.resume()
-  await until(async () => (await service.call('GET', '/readyz')).status === 200, 'ready again')
-  assert.equal(await status(), 200)
-  await own.kill()
-  await until(async () => (await service.call('GET', '/readyz')).status === 503, 'not ready')
-  await own.restart()
-  await until(async () => (await service.call('GET', '/readyz')).status === 200, 'ready again')
-  assert.equal(await status(), 200)
-  own.pause()
-  assert.equal(await service.end(), 0)
-  own.resume()
-  await own.stop()
+  await assertOutagePasses(own, async () => {
+    await own.restart()
+    return own
+  })
 })
 
 it('in a cluster its streams have three replicas, and an operator hears of one that has not', async () => {
