@@ -196,6 +196,14 @@ async function assertKept(app: Application, held: readonly Held[], where: string
   )
 }
 
+/** By their feed: a process that knows a session from before doesn't ask its store again. */
+async function assertEndsHeard(here: Application, there: Application): Promise<void> {
+  const { session, token } = await here.sessions.start('of-both-sides')
+  await until(async () => (await there.sessions.open(token)).id === session.id, 'a session on the other side')
+  assert.ok(await here.sessions.end(session.id!))
+  await until(async () => (await there.sessions.open(token)).id === null, 'its end on the other side')
+}
+
 for (const [from, to] of pairs) {
   describe(`from ${from} to ${to}`, () => {
     const stops: (() => Promise<unknown>)[] = []
@@ -236,6 +244,8 @@ for (const [from, to] of pairs) {
       stops.push(async () => moving.child.kill('SIGKILL'))
       await until(() => /^in step/m.test(moving.err()) || moving.child.exitCode !== null, 'being in step')
       assert.match(moving.err(), /^going on: /m)
+      await assertEndsHeard(old, next)
+      await assertEndsHeard(next, old)
 
       for (const one of crowds) {
         await one.stop()
