@@ -49,8 +49,10 @@ export interface Sessions<Data> {
   setRoles(userId: string, roles: readonly string[]): Promise<number>
   /**
    * Calls `onOver` once when what `session` says no longer holds, so that what is open for it, such as a socket, can be closed: it `ended` or
-   * expired, or its identity `changed`, such as its roles. By the feed it comes at once; where that can't tell, the store is asked every
-   * `maxStaleness`. Answers how to stop watching.
+   * expired, or its identity `changed`, such as its roles. By the feed it comes at once. Where that can't tell, the store is asked as
+   * soon as what is known is half of `maxStaleness` old, once for all who watch a session: so it comes within `maxStaleness` if the store answers
+   * within 0.4 of that, and else as much later. While the store can't answer nothing is over but at its absolute limit. Answers how to stop
+   * watching.
    */
   watch(session: Session<Data>, onOver: (why: 'ended' | 'changed') => void): () => void
   /** How this process stands with the feed; `null` without one. */

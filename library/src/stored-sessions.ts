@@ -69,8 +69,9 @@ export function storedSessions<S extends Schemas>(
         })
   const watchers = watching({
     verifier,
-    everyMs: maxStalenessMs,
+    maxStalenessMs,
     now,
+    elapsed,
     read: async (id) => (storeless ? undefined : live(await store.get(id))),
   })
   const ends = endings({

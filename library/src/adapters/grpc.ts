@@ -11,8 +11,8 @@ export { statusOf }
  * handlers of every kind get it by `sessionOf(call)`. `requires` asks for something by the path of a method:
  * `{ '/shop.Orders/List': 'orders:read' }`.
  *
- * A call that may not be made gets UNAUTHENTICATED or PERMISSION_DENIED, and UNAVAILABLE while the store can't answer. One that is still open
- * when its session ends or changes is ended with UNAUTHENTICATED, within `maxStaleness`. In a handler: `callback(statusOf(error))`.
+ * A call that may not be made gets UNAUTHENTICATED or PERMISSION_DENIED, and UNAVAILABLE while the store can't answer. One that is open when its
+ * session ends or changes is ended with UNAUTHENTICATED within `maxStaleness`, as `Sessions.watch` says. In a handler: `callback(statusOf(error))`.
  */
 export function sessionInterceptor<Data>(
   sessions: Sessions<Data>,

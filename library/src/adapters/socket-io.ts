@@ -2,8 +2,8 @@
 import type { Socket } from 'socket.io'
 import { ConfigError } from '../errors.ts'
 import { problem } from '../internal/problem.ts'
-import { closeCodes, UpgradeExchange } from '../internal/upgrade.node.ts'
-import type { Requirement, Session } from '../session.ts'
+import { admitted, closeCodes } from '../internal/upgrade.node.ts'
+import type { Requirement } from '../session.ts'
 import type { Sessions } from '../sessions.ts'
 
 /**
@@ -12,8 +12,9 @@ import type { Sessions } from '../sessions.ts'
  * with its `status`: 401 or 403 without the session that `requires` asks for, 403 from another site (by the same rule as for requests that
  * change something), 503 while the store can't answer.
  *
- * Within `maxStaleness` of its end the client gets the event `session-over` with `{ code: 4401 }`, or 4409 when the identity changed, such as the
- * roles: connect again; then it is disconnected. Traffic on the socket does not extend the session; requests do.
+ * Within `maxStaleness` of its end, as `Sessions.watch` says (an outage closes no socket), the client gets the event `session-over` with
+ * `{ code: 4401 }`, or 4409 when the identity changed, such as the roles: connect again; then it is disconnected. Traffic on the socket does not
+ * extend the session; requests do.
  *
  * With `connectionStateRecovery` every socket is refused (`ConfigError`): Socket.IO gives a recovered one its rooms and messages back
  * before anybody could ask whether its session is still alive.
@@ -22,15 +23,9 @@ export function sessionMiddleware<Data>(
   sessions: Sessions<Data>,
   o: { requires?: string | Requirement } = {},
 ): (socket: Socket, next: (error?: Error) => void) => void {
-  async function admit({ request }: Socket): Promise<Session<Data>> {
-    const session = await sessions.open(new UpgradeExchange(request))
-    if (o.requires !== undefined) session.require(o.requires)
-    return session
-  }
-
   return (socket, next) => {
     if (socket.nsp.server['opts'].connectionStateRecovery) return next(recovery)
-    admit(socket).then(
+    admitted(sessions, socket.request, o).then(
       (session) => {
         socket.data = { ...(socket.data as object), session }
         const stop = sessions.watch(session, (why) => {

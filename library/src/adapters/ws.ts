@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { WebSocket, WebSocketServer } from 'ws'
 import { problem } from '../internal/problem.ts'
-import { closeCodes, closingMs, UpgradeExchange } from '../internal/upgrade.node.ts'
+import { admitted, closeCodes, closingMs } from '../internal/upgrade.node.ts'
 import type { Requirement, Session } from '../session.ts'
 import type { Sessions } from '../sessions.ts'
 
@@ -12,8 +12,9 @@ import type { Sessions } from '../sessions.ts'
  * `new WebSocketServer({ noServer: true })`. Without the session that `requires` asks for the upgrade is answered with 401 or 403; from
  * another site, by the same rule as for requests that change something, with 403; while the store can't answer, with 503.
  *
- * The socket is closed within `maxStaleness` with code 4401 when the session ended or expired, and with 4409 when its identity changed, such
- * as its roles: connect again. Nothing that arrives after that is heard. Traffic on the socket does not extend the session; requests do.
+ * The socket is closed within `maxStaleness`, as `Sessions.watch` says (an outage closes none), with code 4401 when the session ended or
+ * expired, and with 4409 when its identity changed, such as its roles: connect again. Nothing that arrives after that is heard. Traffic on the
+ * socket does not extend the session; requests do.
  */
 export function sessionUpgrade<Data>(
   sessions: Sessions<Data>,
@@ -21,16 +22,10 @@ export function sessionUpgrade<Data>(
   accept: (socket: WebSocket, session: Session<Data>, request: IncomingMessage) => void,
   o: { requires?: string | Requirement } = {},
 ): (request: IncomingMessage, socket: Duplex, head: Buffer) => void {
-  async function admit(request: IncomingMessage): Promise<Session<Data>> {
-    const session = await sessions.open(new UpgradeExchange(request))
-    if (o.requires !== undefined) session.require(o.requires)
-    return session
-  }
-
   return (request, stream, head) => {
     // Until ws has it, nobody else listens.
     stream.on('error', () => stream.destroy())
-    admit(request).then(
+    admitted(sessions, request, o).then(
       (session) =>
         server.handleUpgrade(request, stream, head, (socket) => {
           socket.on(

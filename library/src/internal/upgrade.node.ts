@@ -1,5 +1,6 @@
 // The request with which a socket is opened, as an exchange: there is no answer into which a credential could go.
 import type { IncomingMessage } from 'node:http'
+import type { Exchange } from '../transport/transport.ts'
 import { NodeExchange } from './exchange.node.ts'
 
 /** For the session of a socket that is over: of the codes that are the application's own (RFC 6455, section 7.4.2). */
@@ -27,4 +28,15 @@ export class UpgradeExchange extends NodeExchange {
   override get method(): string {
     return 'CONNECT'
   }
+}
+
+/** The session of whoever connects. Rejects when it can't be known, and when it is not what is required. */
+export async function admitted<What, Session extends { require(what: What): void }>(
+  sessions: { open(from: Exchange): Promise<Session> },
+  request: IncomingMessage,
+  { requires }: { requires?: What },
+): Promise<Session> {
+  const session = await sessions.open(new UpgradeExchange(request))
+  if (requires !== undefined) session.require(requires)
+  return session
 }

@@ -68,7 +68,7 @@ export function remoteSessions<S extends Schemas>(
     gap: () => emit({ type: 'feed-gap', republished: 0 }),
     keysChanged: async () => signed.keysChanged?.(),
   })
-  const watchers = watching({ verifier, everyMs: maxStalenessMs, now, read: get })
+  const watchers = watching({ verifier, maxStalenessMs, now, elapsed, read: get })
   const verify = verification({
     ask,
     kinds: [o.opaque, signed],

@@ -141,6 +141,9 @@ export function verifier(o: VerifierOptions): Verifier {
       if (record === null) cached.forget(id)
       else cached.renew(id, record)
     },
+    get asOf() {
+      return seen.asOf
+    },
     get unbrokenSince() {
       return seen.unbrokenSince
     },

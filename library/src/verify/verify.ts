@@ -43,6 +43,8 @@ export interface Verifier {
   note(notice: Notice): void
   /** What is cached of a session has a newer state, or (`null`) is gone. */
   renew(id: string, record: KnownSession | null): void
+  /** Elapsed time as of which every ending is known that was not missed. */
+  readonly asOf: number
   /** Elapsed time since which nothing was missed. */
   readonly unbrokenSince: number
   readonly status: FeedStatus

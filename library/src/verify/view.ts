@@ -22,6 +22,8 @@ export interface View {
   /** The epoch that a session is known to have reached: `Infinity` when it ended, 0 when nothing is known. */
   epoch(id: string): number
   note(notice: Notice): void
+  /** Elapsed time as of which it is complete. */
+  readonly asOf: number
   /** Elapsed time since which no notice was missed; `Infinity` before the first step. */
   readonly unbrokenSince: number
   /** Elapsed time since which every ending is remembered. */
@@ -116,6 +118,9 @@ export function view(o: ViewOptions): View {
     ageMs: () => now() - asOf,
     epoch: (id) => epochs.get(id)?.epoch ?? 0,
     note,
+    get asOf() {
+      return asOf
+    },
     get unbrokenSince() {
       return unbrokenSince
     },
