@@ -1,120 +1,32 @@
 // The feed on NATS when servers die, stand still or are cut off, and when the log is lost.
 import assert from 'node:assert/strict'
-import { after, describe, test } from 'node:test'
-import { jetstreamManager, type JetStreamManager } from '@nats-io/jetstream'
-import { connect } from '@nats-io/transport-node'
-import type { Feed, FeedStep } from 'holdfast'
+import { describe, test } from 'node:test'
+import type { JetStreamManager } from '@nats-io/jetstream'
 import { natsFeed, natsFeedStream } from 'holdfast/feeds/nats'
-import { startNats, startNatsCluster } from '../../../scripts/servers/nats.ts'
+import { clientOf, cluster as startCluster, makeStream, one as startOne } from '../nats-fixtures.ts'
+import { notice, now, publishSurely, reader } from './fixtures.ts'
 
-const now = () => performance.now()
-const notice = (id: string) => ({ kind: 'ended', ids: [id], reason: 'ended' }) as const
-
-/** Whatever a test starts is stopped when it is over. */
-const endings: (() => unknown)[] = []
-after(async () => {
-  for (const end of endings.toReversed()) await end()
-})
-
-/** Stays with the servers that it is given. */
-async function clientOf(...servers: string[]) {
-  const connection = await connect({
-    servers,
-    ignoreClusterUpdates: true,
-    noAsyncTraces: true,
-    maxReconnectAttempts: -1,
-    reconnectTimeWait: 50,
-    timeout: 1_000,
-  })
-  endings.push(() => connection.close())
-  const manager = await jetstreamManager(connection, { timeout: 1_000 })
-  return { connection, manager, feed: natsFeed(connection, manager) }
+async function feedOn(...servers: string[]) {
+  const client = await clientOf(servers)
+  return { ...client, feed: natsFeed(client.connection, client.manager) }
 }
 
 async function one() {
-  const server = await startNats()
-  endings.push(server.stop)
-  const client = await clientOf(server.url)
-  await client.manager.streams.add(natsFeedStream())
+  const server = await startOne()
+  const client = await feedOn(server.url)
+  await makeStream(natsFeedStream(), client)
   return { server, ...client }
 }
 
 /** Three servers: the leader of the stream, the others, and a client of each. */
 async function cluster() {
-  const { servers, urls, stop } = await startNatsCluster()
-  endings.push(stop)
-  const { manager } = await clientOf(...urls)
-  const info = await manager.streams.add(natsFeedStream({ replicas: 3 }))
+  const { servers, urls } = await startCluster()
+  const each = await Promise.all(urls.map((url) => feedOn(url)))
+  const info = await makeStream(natsFeedStream({ replicas: 3 }), ...each)
   const leader = servers.find(({ name }) => name === info.cluster!.leader)!
   const others = servers.filter((server) => server !== leader)
-  const ofLeader = await clientOf(leader.url)
-  const ofOthers = await clientOf(...others.map(({ url }) => url))
-  return { leader, others, ofLeader, ofOthers }
-}
-
-/** A reader as in `createSessions`: whenever following rejects, it follows again from its last cursor. */
-function reader(feed: Feed, since?: string) {
-  const steps: FeedStep[] = []
-  const failures: unknown[] = []
-  const closing = new AbortController()
-  endings.push(() => closing.abort())
-  let wake = () => {}
-  const follow = async () => {
-    let cursor = since
-    while (!closing.signal.aborted) {
-      try {
-        for await (const step of feed.follow({ since: cursor, signal: closing.signal, now })) {
-          steps.push(step)
-          cursor = step.cursor
-          wake()
-        }
-      } catch (error) {
-        failures.push(error)
-        wake()
-        await new Promise((resolve) => setTimeout(resolve, 20))
-      }
-    }
-  }
-  const done = follow()
-  const idsOf = (some: readonly FeedStep[]) =>
-    some.flatMap(({ notices }) => notices.flatMap((n) => (n.kind === 'ended' ? n.ids : [])))
-  return {
-    steps,
-    failures,
-    ids: () => idsOf(steps),
-    gaps: () => steps.filter(({ gap }) => gap).length,
-    /** The first step as of after `instant`, and whether `id` was read by then. */
-    hadRead: (id: string, instant: number) => {
-      const fresh = steps.findIndex(({ asOf }) => asOf > instant)
-      return fresh >= 0 && idsOf(steps.slice(0, fresh + 1)).includes(id)
-    },
-    async until(what: string, isSo: () => boolean): Promise<void> {
-      const timer = setTimeout(() => wake(), 30_000)
-      const until = now() + 30_000
-      while (!isSo()) {
-        assert.ok(now() < until, `${what} did not come; the last failure: ${String(failures.at(-1))}`)
-        await new Promise<void>((resolve) => (wake = resolve))
-      }
-      clearTimeout(timer)
-    },
-    async close(): Promise<void> {
-      closing.abort()
-      await done
-    },
-  }
-}
-
-/** Publishes as `createSessions` does: again, until it is written. */
-async function publishSurely(feed: Feed, id: string): Promise<void> {
-  for (const until = now() + 30_000; ;) {
-    try {
-      await feed.publish(notice(id))
-      return
-    } catch (error) {
-      if (now() > until) throw error
-      await new Promise((resolve) => setTimeout(resolve, 20))
-    }
-  }
+  const ofOthers = await feedOn(...others.map(({ url }) => url))
+  return { leader, others, ofLeader: each[servers.indexOf(leader)]!, ofOthers }
 }
 
 describe('a log that is lost', () => {
@@ -171,7 +83,7 @@ describe('a log that is lost', () => {
 
   test('by age is a gap for who was away, and for nobody else', async () => {
     const { connection, manager } = await one()
-    const o = { stream: 'brief', retention: '2s' } as const
+    const o = { stream: 'brief', retention: '4s' } as const
     await manager.streams.add(natsFeedStream(o))
     const feed = natsFeed(connection, manager, o)
     const stays = reader(feed)
