@@ -169,6 +169,23 @@ export async function settled(): Promise<void> {
   for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve))
 }
 
+/**
+ * `call`, which may take `ms`; rejects when it takes longer. It is measured by what this process comes to meanwhile, so that one that is held up, in which
+ * nothing can end in time, is not taken for one that hangs.
+ */
+export async function within<T>(ms: number, call: Promise<T>): Promise<T> {
+  const over = new AbortController()
+  const late = async () => {
+    for (let i = 0; i < 20 && !over.signal.aborted; i++) await new Promise((resolve) => setTimeout(resolve, ms / 20))
+    throw new Error(`not within ${ms} ms`)
+  }
+  try {
+    return await Promise.race([call, late()])
+  } finally {
+    over.abort()
+  }
+}
+
 /** Deadlines do not keep a process alive; a test that waits for one alone must do so itself. */
 export function stayAwake(): { sleep(): void } {
   const timer = setInterval(() => {}, 60_000)

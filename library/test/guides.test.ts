@@ -264,14 +264,14 @@ test('the sockets do what their guide says', async (t) => {
 })
 
 for (const [guide, expected] of [
-  ['tokens.md', ['ada 299.', '1', 'ada']],
+  ['tokens.md', [/^ada (299\.\d+|300)$/m, '1', 'ada']],
   ['revocation.md', ['close the socket']],
   ['chain.md', ['{"for":"ada","by":["shop"],"write":false}', '\nstock:read\n', 'ada true\ndropped']],
 ] as const) {
   test(`the program of ${guide} does what the guide says`, async () => {
     const file = program(guide, guide === 'revocation.md' ? 'sessions.close()' : 'process.exit()')
     const { stdout } = await promisify(execFile)(process.execPath, ['--conditions=source', file], { cwd: folder })
-    for (const line of expected) assert.ok(stdout.includes(line), stdout)
+    for (const line of expected) assert.ok(typeof line === 'string' ? stdout.includes(line) : line.test(stdout), stdout)
   })
 }
 

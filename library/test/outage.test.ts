@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test, type TestContext } from 'node:test'
 import { createSessions, StoreUnavailableError, type SessionEvent } from 'holdfast'
-import { browser, exchange, stayAwake } from './fixtures.ts'
+import { browser, exchange, stayAwake, within } from './fixtures.ts'
 import { engines, type RunningEngine } from './outage/engines.ts'
 
 const awake = stayAwake()
@@ -100,7 +100,7 @@ async function survives(engine: RunningEngine, { keepsIt, begin, end }: Fault): 
       'a list': sessions.list('ada'),
     }
     const settled = Promise.allSettled([...served, ...Object.values(refused)])
-    assert.equal(await Promise.race([settled.then(() => 'settled'), control()]), 'settled', 'a call hangs')
+    await within(controlMs, settled)
     assert.deepEqual(
       (await Promise.all(served)).map(({ id }) => id),
       [null, null],
@@ -115,9 +115,7 @@ async function survives(engine: RunningEngine, { keepsIt, begin, end }: Fault): 
   await end()
   await firstSuccess(() => engine.ask())
   const engineAt = performance.now()
-  const late = control()
-  const session = await Promise.race([back, late])
-  assert.ok(typeof session !== 'string', 'it did not recover in time')
+  const session = await within(controlMs, back)
   const figure = `sessions were back ${Math.max(0, Math.round(performance.now() - engineAt))} ms after the engine itself`
 
   await firstSuccess(() => sessions.start('eve'))
@@ -155,7 +153,7 @@ async function keepsTheBound(engine: RunningEngine, { keepsIt, begin, end }: Fau
         ({ userId }) => userId,
         (error: unknown) => isUnavailable(error),
       )
-      const outcome = await Promise.race([opened, control()])
+      const outcome = await within(controlMs, opened)
       assert.ok(outcome === 'ada' || outcome === true, `an open came to '${outcome}'`)
       assert.ok(outcome !== 'ada' || !beganPast, 'let in past the bound')
       isRefused = outcome === true
@@ -180,12 +178,6 @@ async function keepsTheBound(engine: RunningEngine, { keepsIt, begin, end }: Fau
 
 function isUnavailable(error: unknown): boolean {
   return error instanceof StoreUnavailableError && error.statusCode === 503 && Number(error.headers['Retry-After']) >= 1
-}
-
-function control(): Promise<'late'> {
-  return new Promise((resolve) => {
-    setTimeout(() => resolve('late'), controlMs)
-  })
 }
 
 async function firstSuccess<T>(call: () => Promise<T>): Promise<T> {

@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { chownSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { borrowed, findProgram, freePort, tended, unprivileged, type Server } from './server.ts'
+import { borrowed, findProgram, onFreePort, tended, unprivileged, type Server } from './server.ts'
 
 export interface MariadbOptions {
   /** `0`, the default: a free one. Give the old one to start a killed server again. */
@@ -17,6 +17,8 @@ export interface MariadbOptions {
 export interface Mariadb extends Server {
   readonly folder: string
 }
+
+const needed = { package: 'mariadb-server', variable: 'MYSQL_URL' }
 
 /** Small and quick to start. Its commits survive `kill()` and crashes of its own, not a crash of the machine. */
 const small = {
@@ -32,7 +34,6 @@ const small = {
 export async function startMariadb(o: MariadbOptions = {}): Promise<Mariadb> {
   const shared = borrowed('MYSQL_URL', 3306)
   if (shared !== null) return { ...shared, folder: '' }
-  const needed = { package: 'mariadb-server', variable: 'MYSQL_URL' }
   // It refuses to run as root.
   const user = unprivileged('mysql')
   const folder = o.folder ?? mkdtempSync(join(tmpdir(), 'holdfast-mariadb-'))
@@ -50,7 +51,10 @@ export async function startMariadb(o: MariadbOptions = {}): Promise<Mariadb> {
     if (status !== 0) throw new Error(`mariadb-install-db failed: ${stderr}`)
     writeFileSync(join(folder, 'init.sql'), 'CREATE DATABASE IF NOT EXISTS holdfast;\n')
   }
-  const port = o.port || (await freePort())
+  return onFreePort(o.port, (port) => launch(port, folder, o))
+}
+
+async function launch(port: number, folder: string, o: MariadbOptions): Promise<Mariadb> {
   const settings = {
     ...placesIn(folder),
     port: String(port),
@@ -61,7 +65,7 @@ export async function startMariadb(o: MariadbOptions = {}): Promise<Mariadb> {
     ...o.settings,
   }
   const child = spawn(findProgram('mariadbd', needed), ['--no-defaults', ...asArguments(settings)], {
-    ...user,
+    ...unprivileged('mysql'),
     cwd: folder,
     stdio: ['ignore', 'ignore', 'pipe'],
   })

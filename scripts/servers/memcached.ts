@@ -1,6 +1,6 @@
 // Memcached for tests.
 import { spawn } from 'node:child_process'
-import { borrowed, findProgram, freePort, listening, tended, unprivileged, type Server } from './server.ts'
+import { borrowed, findProgram, listening, onFreePort, tended, unprivileged, type Server } from './server.ts'
 
 export interface MemcachedOptions {
   /** `0`, the default: a free one. Give the old one to start a killed server again. */
@@ -14,14 +14,7 @@ export async function startMemcached(o: MemcachedOptions = {}): Promise<Server> 
   const shared = borrowed('MEMCACHED_URL', 11_211)
   if (shared !== null) return shared
   const program = findProgram('memcached', { package: 'memcached', variable: 'MEMCACHED_URL' })
-  // Between finding a port and using it somebody else may take it.
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await launch(program, o.port || (await freePort()), o.flags ?? [])
-    } catch (error) {
-      if (o.port || attempt === 5) throw error
-    }
-  }
+  return onFreePort(o.port, (port) => launch(program, port, o.flags ?? []))
 }
 
 async function launch(program: string, port: number, flags: readonly string[]): Promise<Server> {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { connect } from '@nats-io/transport-node'
-import { borrowed, findProgram, freePort, tended, type Server } from './server.ts'
+import { borrowed, findProgram, freePort, onFreePort, tended, type Server } from './server.ts'
 
 export interface NatsServer extends Server {
   /** What servers of a cluster call each other, and streams their leader. */
@@ -64,15 +64,7 @@ async function start(name: string, flags: readonly string[]): Promise<NatsServer
     const url = `nats://127.0.0.1:${port}`
     return tended(child, { url, port, folder, output: child.stderr, ready: /Server is ready/ })
   }
-  const launched: Server[] = []
-  // Between finding a port and using it somebody else may take it.
-  for (let attempt = 1; launched.length === 0; attempt++) {
-    try {
-      launched.push(await launch(await freePort()))
-    } catch (error) {
-      if (attempt === 5) throw error
-    }
-  }
+  const launched = [await onFreePort(undefined, launch)]
   const last = () => launched.at(-1)!
   return {
     name,

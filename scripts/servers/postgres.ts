@@ -4,7 +4,7 @@ import { chownSync, mkdtempSync, readFileSync, realpathSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { Client } from 'pg'
-import { borrowed, findProgram, freePort, tended, unprivileged, type Server } from './server.ts'
+import { borrowed, findProgram, onFreePort, tended, unprivileged, type Server } from './server.ts'
 
 export interface PostgresOptions {
   /** `0`, the default: a free one. Give that of another server to take its place. */
@@ -63,8 +63,11 @@ export async function startPostgresPair(o: { synchronous?: boolean | undefined }
   }
 }
 
-async function launch(folder: string, o: PostgresOptions): Promise<Postgres> {
-  const port = o.port || (await freePort())
+function launch(folder: string, o: PostgresOptions): Promise<Postgres> {
+  return onFreePort(o.port, (port) => launchOn(port, folder, o))
+}
+
+async function launchOn(port: number, folder: string, o: PostgresOptions): Promise<Postgres> {
   const settings = { fsync: 'off', listen_addresses: '127.0.0.1', unix_socket_directories: folder, ...o.settings }
   const child = spawn(
     program('postgres'),

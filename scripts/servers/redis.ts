@@ -4,7 +4,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createClient } from 'redis'
-import { borrowed, findProgram, freePort, tended, type Server } from './server.ts'
+import { borrowed, findProgram, freePort, onFreePort, tended, type Server } from './server.ts'
 
 export interface RedisOptions {
   /** `0`, the default: a free one. Give the old one to start a killed server again. */
@@ -100,15 +100,8 @@ export async function startRedisSentinel(
   }
 }
 
-async function startProcess(o: RedisOptions, mode: readonly string[]): Promise<Server> {
-  // Between finding a port and using it somebody else may take it.
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await launch(o.port || (await freePort()), o, mode)
-    } catch (error) {
-      if (o.port || attempt === 5) throw error
-    }
-  }
+function startProcess(o: RedisOptions, mode: readonly string[]): Promise<Server> {
+  return onFreePort(o.port, (port) => launch(port, o, mode))
 }
 
 /** A replica need not wait five seconds for others to share a sync with. */

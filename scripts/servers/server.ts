@@ -3,7 +3,6 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, globSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { delimiter, join } from 'node:path'
 import { PassThrough } from 'node:stream'
 
@@ -22,14 +21,44 @@ export interface Server {
   resume(): void
 }
 
-/** A port that was free a moment ago. */
+/** A port that was free a moment ago, and that nobody is given by chance: not of those that the system hands out to who connects or asks for any. */
 export async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  probe.close()
-  await once(probe, 'close')
-  return port
+  const [from, to] = [11_000, handedOutFrom()]
+  for (;;) {
+    const port = from + Math.floor(Math.random() * (to - from))
+    if (!given.has(port) && (await isFree(port))) {
+      given.add(port)
+      return port
+    }
+  }
+}
+
+const given = new Set<number>()
+
+function handedOutFrom(): number {
+  const range = '/proc/sys/net/ipv4/ip_local_port_range'
+  const from = existsSync(range) ? Number.parseInt(readFileSync(range, 'utf8'), 10) : 32_768
+  // Where nearly all are handed out, any of them is as good as another.
+  return from > 15_000 ? from : 65_536
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = createServer()
+      .on('error', () => resolve(false))
+      .listen(port, '127.0.0.1', () => probe.close(() => resolve(true)))
+  })
+}
+
+/** Launches on `port` if that is given, else on a free one; between finding that and using it somebody else may take it, so up to five. */
+export async function onFreePort<T>(port: number | undefined, launch: (port: number) => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await launch(port || (await freePort()))
+    } catch (error) {
+      if (port || attempt === 5) throw error
+    }
+  }
 }
 
 /**

@@ -6,11 +6,11 @@ import { after, afterEach, before, test } from 'node:test'
 import { connectSessions, headerTransport, ServiceError, type ConnectOptions } from 'holdfast'
 import { startRedis } from '../../../scripts/servers/redis.ts'
 import type { Server } from '../../../scripts/servers/server.ts'
-import { addClient, startService, type ServedProcess } from './service.ts'
+import { addClient, startService } from './service.ts'
 
 const roles = { clerk: ['orders:*'] }
 let redis: Server
-let service: ServedProcess
+let service: Server
 let clients: Record<'shop' | 'stock' | 'mail', ReturnType<typeof addClient>>
 const opened: (() => void)[] = []
 
@@ -24,7 +24,7 @@ before(async () => {
   }
 })
 after(async () => {
-  await service.kill()
+  await service.stop()
   await redis.stop()
 })
 afterEach(() => opened.splice(0).forEach((close) => close()))
@@ -108,7 +108,7 @@ test('while the service is down none is made; what was made is trusted only wher
   const [known, next] = [await make(), await make()]
   // The keys are known from then on.
   for (const { sessions } of [careful, trusting]) assert.equal((await sessions.open(known)).userId, 'ada')
-  await own.kill()
+  await own.stop()
   await assert.rejects(make(), { code: 'store-unavailable' })
   await assert.rejects(careful.sessions.open(next), { code: 'store-unavailable' })
   const atStock = await trusting.sessions.open(next)

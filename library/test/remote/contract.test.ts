@@ -12,7 +12,7 @@ import { redisStore } from 'holdfast/stores/redis'
 import { testSessions } from 'holdfast/testing'
 import { startRedis } from '../../../scripts/servers/redis.ts'
 import type { Server } from '../../../scripts/servers/server.ts'
-import { clientId, clientSecret, startService, type ServedProcess } from './service.ts'
+import { clientId, clientSecret, startService } from './service.ts'
 
 /** Nothing is cached before the feed was read. */
 async function following(all: readonly Pick<ReturnType<typeof createSessions>, 'status'>[]): Promise<void> {
@@ -74,7 +74,7 @@ describe('on Redis', () => {
 
 describe('behind the session service', () => {
   let redis: Server
-  let services: readonly [ServedProcess, ServedProcess]
+  let services: readonly [Server, Server]
   before(async () => {
     redis = await startRedis()
     // What they call themselves is not where they are: clients ask them who issues their tokens.
@@ -82,7 +82,7 @@ describe('behind the session service', () => {
     services = await Promise.all([startService({ store: redis.url, env }), startService({ store: redis.url, env })])
   })
   after(async () => {
-    await Promise.all(services.map((service) => service.kill()))
+    await Promise.all(services.map((service) => service.stop()))
     await redis.stop()
   })
 
@@ -93,7 +93,7 @@ describe('behind the session service', () => {
     testSessions(
       name,
       async (o) => {
-        const connect = ({ url }: ServedProcess) => connectSessions({ ...o, url, clientId, clientSecret })
+        const connect = ({ url }: Server) => connectSessions({ ...o, url, clientId, clientSecret })
         const both = [connect(services[0]), connect(services[second])] as const
         await following(both)
         return {
