@@ -155,9 +155,9 @@ test('a read-only server is neither read nor written, whoever asks', async () =>
 
 test('notices go with age', async () => {
   const { table } = await make()
-  const feed = mysqlFeed(pools[0]!, { table, retention: '1s' })
+  const feed = mysqlFeed(pools[0]!, { table, retention: '1h' })
   for (let i = 0; i < 25; i++) await feed.publish(notice(`${i}`))
-  await pools[0]!.query(`UPDATE ${table} SET at = at - 2000`)
+  await pools[0]!.query(`UPDATE ${table} SET at = at - 3660000`)
   await feed.publish(notice('later'))
   assert.equal(await rowsIn(table), 16, 'ten of those that have aged, and no more')
   for (let i = 0; i < 5; i++) await feed.publish(notice('later'))

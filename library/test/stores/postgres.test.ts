@@ -192,7 +192,7 @@ describe('a server that does not answer', () => {
 
   test('calls that hang give their connections up, and after a pause it goes on', async () => {
     const { table } = await make()
-    const pool = new Pool({ connectionString: server.url, max: 3, connectionTimeoutMillis: 500 })
+    const pool = new Pool({ connectionString: server.url, max: 3, connectionTimeoutMillis: 2_000 })
     pool.on('error', () => {})
     const store = postgresStore(pool, { table })
     await store.put(record('a'), null)
