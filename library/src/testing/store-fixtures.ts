@@ -34,6 +34,15 @@ export function brief(t: StoreUnderTest): number {
   return t.clock === undefined ? 150 : 60_000
 }
 
+/** Does what has to be done before a brief life is over; with a longer one, when the machine was too busy for that. */
+export async function within<T>(t: StoreUnderTest, lived: (expiresAt: number) => Promise<T>): Promise<T> {
+  for (let life = brief(t); ; life *= 4) {
+    const expiresAt = nowOf(t) + life
+    const result = await lived(expiresAt)
+    if (nowOf(t) < expiresAt || life > 30_000) return result
+  }
+}
+
 /** Comes back at `instant` or later, by the store's clock. */
 export async function until(t: StoreUnderTest, instant: number): Promise<void> {
   const { clock } = t

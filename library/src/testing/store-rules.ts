@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type { SessionRecord, Store } from '../store.ts'
 import type { StoreRule, StoreUnderTest } from './store.ts'
-import { brief, clients, next, nowOf, plain, randomText, session, until } from './store-fixtures.ts'
+import { brief, clients, next, nowOf, plain, randomText, session, until, within } from './store-fixtures.ts'
 
 const rules: Record<string, (t: StoreUnderTest) => Promise<void>> = {
   async 'what was never put is absent'({ store }) {
@@ -158,10 +158,13 @@ const rules: Record<string, (t: StoreUnderTest) => Promise<void>> = {
   },
 
   async 'a write moves the end, in both directions'(t) {
-    const record = session(t, { expiresAt: nowOf(t) + brief(t) })
-    const longer = next(record, { expiresAt: record.expiresAt + 3_600_000 })
-    await t.store.put(record, null)
-    await t.store.put(longer, 1)
+    const [record, longer] = await within(t, async (expiresAt) => {
+      const first = session(t, { expiresAt })
+      const moved = next(first, { expiresAt: expiresAt + 3_600_000 })
+      await t.store.put(first, null)
+      await t.store.put(moved, 1)
+      return [first, moved]
+    })
     await until(t, record.expiresAt)
     assert.deepEqual(plain(await t.store.get(record.id)), longer)
     const shorter = next(longer, { expiresAt: nowOf(t) + brief(t) })
