@@ -87,6 +87,7 @@ const sweepBatch = 256
 export function lifecycle(o: LifecycleOptions): Lifecycle {
   const { store, endings, policy, limit, now, emit } = o
   let beginnings = 0
+  let isSweeping = false
 
   async function begin(beginning: Beginning): Promise<Begun> {
     sweepNowAndThen()
@@ -249,8 +250,14 @@ export function lifecycle(o: LifecycleOptions): Lifecycle {
   }
 
   function sweepNowAndThen(): void {
-    if (o.sweepable === null || ++beginnings % sweepEvery !== 0) return
-    o.sweepable.sweep(sweepBatch).catch((cause: unknown) => emit({ type: 'sweep-failed', cause }))
+    if (o.sweepable === null || ++beginnings % sweepEvery !== 0 || isSweeping) return
+    isSweeping = true
+    o.sweepable
+      .sweep(sweepBatch)
+      .catch((cause: unknown) => emit({ type: 'sweep-failed', cause }))
+      .finally(() => {
+        isSweeping = false
+      })
   }
 
   return { begin, change, read, end }

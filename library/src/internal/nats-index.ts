@@ -3,7 +3,7 @@ import { readUtf8, room, utf8Length, writeUtf8 } from '#bytes'
 import { sha256 } from '#crypto'
 import { skewMs } from './clock-skew.ts'
 import type { NatsLog, NatsMessage } from './nats-log.ts'
-import { isOver, type UserLists, userLists } from './user-lists.ts'
+import { lastIn, type UserLists, userLists } from './user-lists.ts'
 
 /** Of the subjects of lists. */
 export const listPrefix = 'u.'
@@ -32,9 +32,9 @@ export function natsIndex(log: NatsLog): UserLists {
   })
 }
 
-/** Whether a list names nothing any more. */
-export function isListOver(list: NatsMessage, now: number): boolean {
-  return isOver(textIn(list), now - skewMs)
+/** From when on a list names nothing any more. */
+export function listOverAt(list: NatsMessage): number {
+  return lastIn(textIn(list)) + skewMs
 }
 
 function textIn({ bytes }: NatsMessage): string {

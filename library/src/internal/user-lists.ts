@@ -96,9 +96,9 @@ export function userLists<Found extends { readonly text: string }>(engine: ListE
   }
 }
 
-/** Whether a list names nothing that was not over by `since`. */
-export function isOver(text: string, since: number): boolean {
-  return entriesIn(text, since).size === 0
+/** The last instant in a list; 0 when it is empty. */
+export function lastIn(text: string): number {
+  return Math.max(0, ...entriesIn(text, 0).values())
 }
 
 function entriesIn(text: string, since: number): Entries {

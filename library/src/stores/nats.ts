@@ -3,7 +3,7 @@ import { readUtf8, room, utf8Length, writeBase64url, writeUtf8 } from '#bytes'
 import { base64url } from '#crypto'
 import { skewMs } from '../internal/clock-skew.ts'
 import { listed } from '../internal/listed.ts'
-import { isListOver, listPrefix, natsIndex } from '../internal/nats-index.ts'
+import { listOverAt, listPrefix, natsIndex } from '../internal/nats-index.ts'
 import {
   natsLog,
   type NatsConnection,
@@ -13,6 +13,7 @@ import {
   type NatsStream,
 } from '../internal/nats-log.ts'
 import { natsQuorum } from '../internal/nats-quorum.ts'
+import { natsSweep } from '../internal/nats-sweep.ts'
 import { pack, unpack } from '../internal/packed.ts'
 import { waitByChance } from '../internal/timers.ts'
 import type { ScannableStore, SessionRecord, StoreOptions, SweepableStore } from '../store.ts'
@@ -34,10 +35,7 @@ export function natsStoreStream(o: { stream?: string | undefined; replicas?: num
 const settledAfterMs = 300_000
 /** So many sessions are remembered by place, so that writing them needs no look first. */
 const knownAtMost = 1_000
-const pageSize = 64
 const beatSubject = subjectOf('')
-/** Of what `sweep` looks at, most is live: that many per session that it may remove. */
-const lookedAtPerSwept = 8
 
 /**
  * Keeps sessions in a stream of NATS JetStream, nats-server 2.9 or later, made with `manager.streams.add(natsStoreStream({ replicas: 3 }))`. The
@@ -61,8 +59,9 @@ const lookedAtPerSwept = 8
  * are read and written. Nobody waits for what each write replaced to be taken away, one more request. A list of a user is one message, some 40 bytes
  * per session, read after a write as above; an ending leaves one of some 100 bytes, for five minutes at least.
  *
- * `sweep` goes round the stream, with each call past at most about eight messages per session it may remove; a lasting backlog wants calls more often.
- * What has expired goes by the clock of the servers there, when that is behind; it removes endings too, and does not count them.
+ * The first `sweep` of a process looks at the whole stream, at a quarter of the speed of one connection (some minutes for a million sessions); later ones at what
+ * was written since, and at what is due. What has expired goes by the clock of the servers there, when that is behind; it removes endings too, and does not
+ * count them.
  *
  * A write whose answer doesn't come may be carried out, at the latest when the server that has it comes to it; nothing is kept in the client while there
  * is no connection: calls reject at once. A record larger than a message may be (`max_payload`, 1 MB) rejects. A stream that
@@ -80,7 +79,7 @@ export function natsStore(
   const quorum = natsQuorum(log, beatSubject, tombstone)
   const known = new Map<string, Known>()
   let suits: Promise<void> | null = null
-  let sweptTo = 0
+  const swept = natsSweep(log, overAt, (message) => !isList(message) && !isTombstone(message))
 
   async function ready(): Promise<void> {
     suits ??= log.assertSuits(wanted, 'make it with streams.add(natsStoreStream())')
@@ -220,33 +219,7 @@ export function natsStore(
     async sweep(limit) {
       await ready()
       const now = o.clock?.now() ?? Math.min(Date.now(), await serverNow())
-      let removed = 0
-      let looked = 0
-      // To the end, and once from the beginning; the next call goes on where this one stops.
-      let rounds = sweptTo === 0 ? 1 : 2
-      while (rounds > 0 && looked < limit * lookedAtPerSwept) {
-        const page = await log.messages(sweptTo + 1, pageSize)
-        const over: { seq: number; subject: string; counts: boolean }[] = []
-        let due = removed
-        for (const message of page) {
-          if (due === limit) break
-          const { seq, subject } = message
-          const isList = subject.startsWith(listPrefix)
-          sweptTo = seq
-          looked++
-          if (!(isList ? isListOver(message, now) : isOver(message, now))) continue
-          const counts = !isList && !isTombstone(message)
-          over.push({ seq, subject, counts })
-          if (counts) due++
-        }
-        const gone = await Promise.all(over.map(({ seq, subject }) => log.clear(subject, seq)))
-        removed += over.filter(({ counts }, i) => counts && gone[i]).length
-        if (removed === limit) return removed
-        if (page.length >= pageSize) continue
-        sweptTo = 0
-        rounds--
-      }
-      return removed
+      return swept(limit, now)
     },
 
     async scan({ cursor, limit }) {
@@ -301,9 +274,16 @@ function isTombstone({ bytes }: NatsMessage): boolean {
   return bytes.length === tombstone.length && bytes.every((byte, i) => byte === tombstone[i])
 }
 
-/** Whether a record is over, and for long enough when it is what ended a session. */
-function isOver(message: NatsMessage, now: number): boolean {
-  return live(message, now) === null && !(isTombstone(message) && message.at > now - settledAfterMs)
+function isList({ subject }: NatsMessage): boolean {
+  return subject.startsWith(listPrefix)
+}
+
+/** From when on nobody needs a message any more. What ended a session stays for a while. */
+function overAt(message: NatsMessage): number {
+  if (isList(message)) return listOverAt(message)
+  if (isTombstone(message)) return message.at + settledAfterMs
+  const record = live(message, 0)
+  return record === null ? 0 : record === 'unreadable' ? Infinity : record.expiresAt
 }
 
 /** The live record in a message; `null` when it is over, `'unreadable'` when we can't tell. */
