@@ -236,7 +236,7 @@ for (const [from, to] of pairs) {
       }
 
       const killed = startMove(places[0], places[1])
-      await until(async () => (await next.engine.sessions.scan({ limit: 1 })).records.length > 0, 'a first copy')
+      await until(async () => (await next.engine.sessions.scan({ limit: 100 })).records.length > 0, 'a first copy')
       killed.child.ref()
       killed.child.kill('SIGKILL')
       await killed.ended
