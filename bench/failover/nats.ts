@@ -15,7 +15,7 @@ const routePort = 6222
 const replicas = 3
 /** A server that came back has caught up by then. */
 const patienceMs = 15_000
-const settings = ['replicated', 'replicated, feed']
+const settings = ['replicated', 'replicated, feed', 'replicated, feed, refuse']
 
 interface Machine {
   readonly host: Host
@@ -86,12 +86,13 @@ export async function nats(): Promise<Engine> {
       await add(connection, natsStoreStream({ stream: space, replicas }))
       const manager = await jetstreamManager(connection, { timeout: 1_000, checkAPI: false })
       const followed = { stream: `${space}-feed` }
-      const hasFeed = setting.endsWith('feed')
+      const hasFeed = setting.includes('feed')
       if (hasFeed) await add(connection, natsFeedStream({ ...followed, replicas }))
       streamsOf.set(setting, hasFeed ? [space, followed.stream] : [space])
       return {
         store: natsStore(connection, manager, { stream: space }),
         feed: hasFeed ? natsFeed(connection, manager, followed) : null,
+        ...(setting.endsWith('refuse') ? { whenStale: 'refuse' as const } : {}),
         close: () => void connection.close(),
       }
     },
