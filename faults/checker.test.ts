@@ -107,3 +107,9 @@ test('a fault in which nothing was ended, or nobody tried what was, makes the ru
   assert.equal(voids(fault(100, 200), end(150), refused(300, 'ended')), 1)
   assert.equal(voids(fault(100, 200), end(150), refused(1_200, 'ended')), 0)
 })
+
+test('a run with nothing outside of faults is void; one on a machine that stalls proves what it proves', () => {
+  const history: readonly Entry[] = [started, end(150), refused(1_200, 'ended')]
+  assert.equal(check([...history, fault(0, 2_000)], rules).voids.length, 1)
+  assert.equal(check([...history, { kind: 'stall', ...at(0, 2_000) }], rules).voids.length, 0)
+})

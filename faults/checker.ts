@@ -69,11 +69,12 @@ const afterStallMs = 1_500
 
 export function check(history: readonly Entry[], rules: Rules): Report {
   const faults = history.filter((entry): entry is Fault => entry.kind === 'fault')
+  const faulty = faults.map(({ began, recoveredAt }) => ({ began, over: recoveredAt }))
+  const stalled = history.flatMap((entry) =>
+    entry.kind === 'stall' ? [{ began: entry.began, over: entry.ended + afterStallMs }] : [],
+  )
   /** In which a request may fail. */
-  const windows = history.flatMap((entry) => {
-    if (entry.kind === 'fault') return [{ began: entry.began, over: entry.recoveredAt }]
-    return entry.kind === 'stall' ? [{ began: entry.began, over: entry.ended + afterStallMs }] : []
-  })
+  const windows = [...faulty, ...stalled]
   const lives = livesOf(history)
   const violations: Violation[] = []
   const lost = new Set<string>()
@@ -112,7 +113,7 @@ export function check(history: readonly Entry[], rules: Rules): Report {
     const refusedBy = new Map<string, number>()
     for (const open of life.opens) {
       counts.opens++
-      if (!excused(open)) counts.calm++
+      if (!within(faulty, open)) counts.calm++
       if (open.outcome === 'accepted') {
         counts.accepted++
         checkAccept(life, open, refusedBy.get(open.node) ?? Infinity)
@@ -213,8 +214,8 @@ export function check(history: readonly Entry[], rules: Rules): Report {
     )
   }
 
-  function excused({ began, ended }: { began: number; ended: number }): boolean {
-    return windows.some((window) => began <= window.over && ended >= window.began)
+  function excused(operation: Span): boolean {
+    return within(windows, operation)
   }
 
   function faultReports(): FaultReport[] {
@@ -248,6 +249,18 @@ export function check(history: readonly Entry[], rules: Rules): Report {
       ? [...few, `only ${counts.calm} of ${counts.opens} requests were outside faults`]
       : few
   }
+}
+
+interface Span {
+  readonly began: number
+  readonly ended: number
+}
+
+function within(
+  windows: readonly { readonly began: number; readonly over: number }[],
+  { began, ended }: Span,
+): boolean {
+  return windows.some((window) => began <= window.over && ended >= window.began)
 }
 
 function livesOf(history: readonly Entry[]): Map<string, Life> {

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Bug } from './bugs.ts'
 import { check, type Report, type Rule } from './checker.ts'
 import { faultsOf, type FaultPlan } from './fault-list.ts'
-import { clock, readHistory, recorder, watchForStalls } from './history.ts'
+import { clock, readHistory, recorder, watchForStalls, type Recorder } from './history.ts'
 import { boundMs } from './node-sessions.ts'
 import { randomOf, shuffled } from './random.ts'
 import { startTopology, type Topology, type TopologyOptions } from './topology.ts'
@@ -22,6 +22,7 @@ export interface TrialOptions extends Pick<TopologyOptions, 'redis' | 'direct' |
   readonly until?: Rule | undefined
   /** The usual length of a fault, of the recovery after it and of the calm before the next, in ms. */
   readonly rhythm: { readonly holdMs: number; readonly recoverMs: number; readonly calmMs: number }
+  /** In each fault, or within the bound before it. A machine that is slow is waited for, to a limit. */
   readonly leastEndings: number
   readonly say?: ((line: string) => void) | undefined
   /** The history stays in this folder. Default: it is removed. */
@@ -31,12 +32,20 @@ export interface TrialOptions extends Pick<TopologyOptions, 'redis' | 'direct' |
 const warmUpMs = 1_500
 /** What was asked last is answered by then, or never. */
 const drainMs = 4_000
+/** How long it may take until there are as many endings as are wanted, and one more, since not each is tried again. */
+const endingsWithinMs = 15_000
 export const refreshWindowMs = 10_000
 
 export async function trial(o: TrialOptions): Promise<Report> {
   const historyFolder = o.keepIn ?? mkdtempSync(join(tmpdir(), 'holdfast-history-'))
   const random = randomOf(o.seed)
-  const record = recorder(historyFolder, 'driver')
+  const write = recorder(historyFolder, 'driver')
+  /** Id → when its ending was answered. */
+  const endings = new Map<string, number>()
+  const record: Recorder = (entry) => {
+    write(entry)
+    if (entry.kind === 'end' && entry.done) for (const id of entry.ids) endings.set(id, endings.get(id) ?? entry.ended)
+  }
   const stopWatching = watchForStalls(record, 'driver')
   let people: Workload | null = null
   const known = () => people?.known() ?? []
@@ -71,14 +80,23 @@ export async function trial(o: TrialOptions): Promise<Report> {
   async function breakOnce(plan: FaultPlan): Promise<void> {
     const { holdMs, recoverMs, calmMs } = o.rhythm
     await sleep(calmMs)
+    // Before it, since in some faults there can be none.
+    await enoughEndings(() => clock() - 0.9 * boundMs)
     const began = clock()
     await plan.begin()
     await sleep(holdMs * plan.lasts)
+    await enoughEndings(() => began - boundMs)
     await plan.end()
     const ended = clock()
     await sleep(recoverMs * (plan.loses ? 2 : 1))
     const { name, target, loses } = plan
     record({ kind: 'fault', name, target, loses, began, ended, recoveredAt: clock() })
     o.say?.(`${name} (${target}): ${(ended - began).toFixed(0)} ms`)
+  }
+
+  async function enoughEndings(since: () => number): Promise<void> {
+    const giveUpAt = clock() + endingsWithinMs
+    const count = () => [...endings.values()].filter((at) => at >= since()).length
+    while (count() <= o.leastEndings && clock() < giveUpAt) await sleep(20)
   }
 }
