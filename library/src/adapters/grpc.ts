@@ -31,9 +31,8 @@ export function sessionInterceptor<Data>(
     interceptor({ path }, call) {
       let stop = () => {}
       let isOver = false
-      const end = (status: object) => call.sendStatus(status as Parameters<typeof call.sendStatus>[0])
 
-      async function admit(metadata: Metadata): Promise<void> {
+      async function admit(metadata: Metadata, end: (status: ReturnType<typeof statusOf>) => void): Promise<void> {
         const session = await sessions.open(callExchange(metadata, call))
         if (Object.hasOwn(requires, path)) session.require(requires[path]!)
         opened.set(metadata, session)
@@ -41,9 +40,9 @@ export function sessionInterceptor<Data>(
       }
 
       // The type names the class; what is used is its interface.
-      return hearing(call, (listener) => ({
+      return hearing(call, (listener, end) => ({
         onReceiveMetadata(metadata) {
-          admit(metadata).then(
+          admit(metadata, end).then(
             () => listener.onReceiveMetadata(metadata),
             (error: unknown) => end(statusOf(error)),
           )

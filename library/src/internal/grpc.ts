@@ -68,19 +68,27 @@ interface Call<Metadata> {
   getMetricsRecorder(): unknown
 }
 
+/** Ends a call before its handler does, which then hears of nothing but that. */
+type End = (status: GrpcStatus) => void
+
 /** The same call, but that some of what its listener is told goes by `heard` first. */
 export function hearing<Metadata>(
   call: Call<Metadata>,
-  heard: (listener: Listener<Metadata>) => Partial<Listener<Metadata>>,
+  heard: (listener: Listener<Metadata>, end: End) => Partial<Listener<Metadata>>,
 ): Call<Metadata> {
+  let isOver = false
+  const end: End = (status) => {
+    isOver = true
+    call.sendStatus(status)
+  }
   return {
     start: (listener) =>
       call.start({
         onReceiveMetadata: (metadata) => listener.onReceiveMetadata(metadata),
-        onReceiveMessage: (message) => listener.onReceiveMessage(message),
-        onReceiveHalfClose: () => listener.onReceiveHalfClose(),
+        onReceiveMessage: (message) => void (isOver || listener.onReceiveMessage(message)),
+        onReceiveHalfClose: () => void (isOver || listener.onReceiveHalfClose()),
         onCancel: () => listener.onCancel(),
-        ...heard(listener),
+        ...heard(listener, end),
       }),
     sendMetadata: (metadata) => call.sendMetadata(metadata),
     sendMessage: (message, callback) => call.sendMessage(message, callback),

@@ -18,6 +18,7 @@ import {
   type Interceptor,
   type sendUnaryData,
   type ServerDuplexStream,
+  type ServerInterceptingCall,
   type ServerReadableStream,
   type ServerUnaryCall,
   type ServerWritableStream,
@@ -207,6 +208,37 @@ test('a stream that is open when its session ends or changes is ended with UNAUT
     await over('ada')
     assert.equal((await failed)[0].code, status.UNAUTHENTICATED)
   }
+})
+
+test('of a stream that the end of the session cut off a handler hears no more, and not that it is complete', async () => {
+  const { token } = await sessions.start('ada')
+  const metadata = new Metadata()
+  metadata.set('authorization', `Bearer ${token}`)
+  const heard: unknown[] = []
+  const admitted = Promise.withResolvers<void>()
+  const ended = Promise.withResolvers<{ code: status }>()
+  let fromClient!: Parameters<ServerInterceptingCall['start']>[0]
+  const below = {
+    start: (listener: typeof fromClient) => (fromClient = listener),
+    sendStatus: ended.resolve,
+    getHost: () => 'shop.example',
+    getConnectionInfo: () => ({}),
+  }
+  interceptor({ path: '/shop.Orders/Count' } as never, below as never).start({
+    onReceiveMetadata: () => admitted.resolve(),
+    onReceiveMessage: (message: unknown) => heard.push(message),
+    onReceiveHalfClose: () => heard.push('complete'),
+    onCancel: () => heard.push('cancelled'),
+  } as never)
+  fromClient.onReceiveMetadata(metadata)
+  await admitted.promise
+  fromClient.onReceiveMessage('before')
+  await elsewhere.endUser('ada')
+  assert.equal((await ended.promise).code, status.UNAUTHENTICATED)
+  fromClient.onReceiveMessage('after')
+  fromClient.onReceiveHalfClose()
+  fromClient.onCancel()
+  assert.deepEqual(heard, ['before', 'cancelled'])
 })
 
 test('a call that is over is watched no longer', async () => {
