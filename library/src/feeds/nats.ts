@@ -117,6 +117,7 @@ export function natsFeed(connection: NatsConnection, manager: NatsJetStream, o: 
           const gap = place !== null && next === null
           const step = next ?? (await within(() => read({ origin, seq: 0, at, last: noNotice }, beat)))!
           place = step.place
+          if (signal.aborted) return
           // What is not all is complete as of no instant but that of the last read that was.
           if (step.isAll) complete = asOf
           yield { notices: step.notices, cursor: cursorOf(place), gap, asOf: complete }
