@@ -1,10 +1,10 @@
 // Readers for the contract of feeds.
 import assert from 'node:assert/strict'
-import type { Cursor, Feed, FeedStep, Notice } from '../feed.ts'
+import type { Cursor, Feed, FeedStep, FollowOptions, Notice } from '../feed.ts'
 import type { FeedUnderTest } from './feed.ts'
 
 /** What takes longer does not come. */
-export const patienceMs = 5_000
+export const patienceMs = 10_000
 
 /** What a reader read. */
 export interface Seen {
@@ -27,7 +27,7 @@ export async function readUntil(feed: Feed, what: string, enough: (seen: Seen) =
   const closing = new AbortController()
   const read = async () => {
     const { since, now = () => performance.now() } = o
-    for await (const step of feed.follow({ since, signal: closing.signal, now })) {
+    for await (const step of followed(feed, { since, signal: closing.signal, now })) {
       assert.ok(step.cursor !== '' && !Number.isNaN(step.asOf), `no step of a feed: ${JSON.stringify(step)}`)
       steps.push(step)
       notices.push(...step.notices)
@@ -42,6 +42,39 @@ export async function readUntil(feed: Feed, what: string, enough: (seen: Seen) =
     closing.abort()
   }
   return { ...seen, cursor: steps.at(-1)!.cursor, gap: steps.some(({ gap }) => gap) }
+}
+
+/** Follows as every caller has to: when that rejects, as it may while an engine on a busy machine is slow to answer, again from the last cursor. */
+export async function* followed(feed: Feed, o: FollowOptions): AsyncIterable<FeedStep> {
+  let { since } = o
+  for (const until = performance.now() + patienceMs; !o.signal.aborted;) {
+    try {
+      for await (const step of feed.follow({ ...o, since })) {
+        since = step.cursor
+        yield step
+      }
+      return
+    } catch (error) {
+      if (performance.now() > until) throw error
+      await pause()
+    }
+  }
+}
+
+/** Publishes as every caller has to: when that rejects it is unknown whether the notice was written, so again. */
+export async function publish(feed: Feed, notice: Notice): Promise<void> {
+  for (const until = performance.now() + patienceMs; ;) {
+    try {
+      return await feed.publish(notice)
+    } catch (error) {
+      if (performance.now() > until) throw error
+      await pause()
+    }
+  }
+}
+
+function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 20))
 }
 
 /** Rejects when it takes too long. */
@@ -75,7 +108,7 @@ export function names(notices: readonly Notice[]): string[] {
 }
 
 export async function publishAll(feed: Feed, all: readonly string[]): Promise<void> {
-  for (const name of all) await feed.publish(ended(name))
+  for (const name of all) await publish(feed, ended(name))
 }
 
 /** Two clients of the same log. */

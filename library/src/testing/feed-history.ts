@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type { Cursor, Feed } from '../feed.ts'
 import type { FeedRule, FeedUnderTest } from './feed.ts'
-import { clients, ended, inTime, names, readUntil, turn } from './feed-fixtures.ts'
+import { clients, ended, followed, inTime, names, publish, readUntil, turn } from './feed-fixtures.ts'
 
 export const historyRules: readonly FeedRule[] = [
   { name: 'whoever comes and goes, each reader sees everything, in one order', check: interleavings },
@@ -41,7 +41,7 @@ async function interleavings(t: FeedUnderTest): Promise<void> {
       const publishing = own.map(async (all, p) => {
         for (const [i, name] of all.entries()) {
           await rest(publishers[p]![i]!)
-          await client(p).publish(ended(name))
+          await publish(client(p), ended(name))
         }
       })
       const reading = readers.map((visits, i) => readAll(client(i), visits, new Set(own.flat())))
@@ -51,7 +51,7 @@ async function interleavings(t: FeedUnderTest): Promise<void> {
       for (const other of others) assert.deepEqual(other, order, 'two readers saw two orders')
     }),
     // What fails by chance of timing can't be made smaller by trying again.
-    { numRuns: 12, endOnFailure: true },
+    { numRuns: 12, endOnFailure: true, includeErrorInReport: true },
   )
 }
 
@@ -63,7 +63,7 @@ async function readAll(feed: Feed, visits: readonly Visit[], all: ReadonlySet<st
     const closing = new AbortController()
     let left = steps
     const visit = async () => {
-      for await (const step of feed.follow({ since, signal: closing.signal, now: () => 0 })) {
+      for await (const step of followed(feed, { since, signal: closing.signal, now: () => 0 })) {
         assert.equal(step.gap, false, 'a gap, and nothing was lost')
         seen.push(...names(step.notices))
         since = step.cursor

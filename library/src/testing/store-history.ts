@@ -42,7 +42,7 @@ async function interleavings(t: StoreUnderTest): Promise<void> {
       }
     }),
     // What fails by chance of timing can't be made smaller by trying again.
-    { numRuns: 60, endOnFailure: true },
+    { numRuns: 60, endOnFailure: true, includeErrorInReport: true },
   )
 }
 
