@@ -18,8 +18,8 @@ interface Looked {
   readonly at: number
 }
 
-/** Of these the server is asked for all at once. */
-const pageSize = 64
+/** So many are looked at before a rest, and remembered as one: few enough to look at again when the first of them is over. */
+const pageSize = 500
 /** Of what a look at live messages took, so long is rested after it: the servers have others to serve. */
 const restPerLook = 3
 /** So often it is looked at what is not to be over before, in case somebody put other messages there. */
