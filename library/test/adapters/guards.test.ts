@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import { serve as honoServer } from '@hono/node-server'
 import { Controller, Get, UseGuards } from '@nestjs/common'
 import { NestFactory } from '@nestjs/core'
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify'
 import express, { type ErrorRequestHandler } from 'express'
 import fastify from 'fastify'
 import { createSessions, type Requirement, type Session, type SessionEvent, type Sessions } from 'holdfast'
@@ -94,28 +95,46 @@ const frameworks: Record<string, Framework> = {
 
   NestJS: {
     async serve(sessions, errors) {
-      // `@Controller() class { @Get('/permission') @UseGuards(requires('orders:read')) … }`
-      class Guarded {
-        ok(): string {
-          return 'ok'
-        }
-      }
-      for (const [path, what] of Object.entries(guarded)) {
-        const method = { value: () => Guarded.prototype.ok() }
-        Object.defineProperty(Guarded.prototype, path, method)
-        Get(path)(Guarded.prototype, path, method)
-        UseGuards(onNest(what))(Guarded.prototype, path, method)
-      }
-      Controller()(Guarded)
-      const ignore = () => {}
-      const logger = { log: ignore, warn: ignore, error: (error: unknown) => void errors.push(error) }
-      const app = await NestFactory.create({ module: Guarded, controllers: [Guarded] }, { logger })
+      const app = await NestFactory.create(guardedModule(), { logger: noting(errors) })
       if (sessions !== null) app.use(nestSessions(sessions))
       app.useGlobalFilters(sessionErrors())
       await app.listen(0, '127.0.0.1')
       return { url: await app.getUrl(), close: () => app.close() }
     },
   },
+
+  'NestJS on Fastify': {
+    async serve(sessions, errors) {
+      const options = { logger: noting(errors) }
+      const app = await NestFactory.create<NestFastifyApplication>(guardedModule(), new FastifyAdapter(), options)
+      if (sessions !== null) await app.register(fastifySessions(sessions))
+      app.useGlobalFilters(sessionErrors())
+      await app.listen(0, '127.0.0.1')
+      return { url: await app.getUrl(), close: () => app.close() }
+    },
+  },
+}
+
+/** `@Controller() class { @Get('/permission') @UseGuards(requires('orders:read')) … }` */
+function guardedModule() {
+  class Guarded {
+    ok(): string {
+      return 'ok'
+    }
+  }
+  for (const [path, what] of Object.entries(guarded)) {
+    const method = { value: () => Guarded.prototype.ok() }
+    Object.defineProperty(Guarded.prototype, path, method)
+    Get(path)(Guarded.prototype, path, method)
+    UseGuards(onNest(what))(Guarded.prototype, path, method)
+  }
+  Controller()(Guarded)
+  return { module: Guarded, controllers: [Guarded] }
+}
+
+function noting(errors: unknown[]) {
+  const ignore = () => {}
+  return { log: ignore, warn: ignore, error: (error: unknown) => void errors.push(error) }
 }
 
 /** Whose handlers have the session as an argument. */

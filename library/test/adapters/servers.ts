@@ -8,8 +8,9 @@ import { text } from 'node:stream/consumers'
 import { serve as honoServer } from '@hono/node-server'
 import { All, Controller, Req, Res } from '@nestjs/common'
 import { NestFactory } from '@nestjs/core'
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify'
 import express, { type Request as ExpressRequest, type Response as ExpressResponse } from 'express'
-import fastify from 'fastify'
+import fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
 import { sessionMiddleware } from 'holdfast/adapters/express'
 import { sessionPlugin } from 'holdfast/adapters/fastify'
 import { withSession } from 'holdfast/adapters/fetch'
@@ -127,20 +128,9 @@ export const onFastify: ServeAdapter = async (sessions, handle) => {
   await app.register(sessionPlugin(sessions))
   app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, body))
   app.all('/*', async (request, reply) => {
-    const {
-      status,
-      headers = [],
-      body,
-    } = await handle(request.getDecorator<AnySession>('session'), {
-      method: request.method,
-      path: request.url,
-      body: typeof request.body === 'string' ? request.body : '',
-    })
-    // Fastify replaces headers, but for cookies, which it adds.
-    for (const [name, value] of headers) {
-      reply.header(name, name === 'Vary' ? [reply.getHeader('vary') ?? [], value].flat().join(', ') : value)
-    }
-    return reply.code(status).send(body)
+    const body = typeof request.body === 'string' ? request.body : ''
+    const session = request.getDecorator<AnySession>('session')
+    return answerBy(reply, await handle(session, { method: request.method, path: request.url, body }))
   })
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   return { url, close: () => app.close() }
@@ -175,26 +165,66 @@ export const onHono: ServeAdapter = async (sessions, handle) => {
 }
 
 export const onNest: ServeAdapter = async (sessions, handle) => {
-  // As the decorators do it, which plain type stripping can't: `@Controller() class { @All('*') … }`.
-  class Everything {
-    async all(request: ExpressRequest & { session: AnySession }, response: ExpressResponse): Promise<void> {
-      const body = typeof request.body === 'string' ? request.body : ''
-      const answer = await handle(request.session, { method: request.method, path: request.url, body })
-      for (const [name, value] of answer.headers ?? []) response.append(name, value)
-      response.status(answer.status).end(answer.body)
-    }
-  }
-  const method = Object.getOwnPropertyDescriptor(Everything.prototype, 'all')!
-  All('{*path}')(Everything.prototype, 'all', method)
-  Req()(Everything.prototype, 'all', 0)
-  Res()(Everything.prototype, 'all', 1)
-  Controller()(Everything)
-  const app = await NestFactory.create(
-    { module: Everything, controllers: [Everything] },
-    { logger: false, bodyParser: false },
+  const module = everything(
+    '{*path}',
+    async ({ session, method, url, body }: ExpressRequest & WithSession, response) => {
+      const answer = await handle(session, { method, path: url, body: typeof body === 'string' ? body : '' })
+      for (const [name, value] of answer.headers ?? []) (response as ExpressResponse).append(name, value)
+      ;(response as ExpressResponse).status(answer.status).end(answer.body)
+    },
   )
+  const app = await NestFactory.create(module, { logger: false, bodyParser: false })
   app.use(nestMiddleware(sessions), express.text({ type: () => true }))
   app.useGlobalFilters(sessionErrors())
   await app.listen(0, '127.0.0.1')
   return { url: await app.getUrl(), close: () => app.close() }
+}
+
+export const onNestFastify: ServeAdapter = async (sessions, handle) => {
+  const module = everything('*', async (request: FastifyRequest & WithSession, response) => {
+    const { session, method, url, body } = request
+    await answerBy(
+      response as FastifyReply,
+      await handle(session, { method, path: url, body: typeof body === 'string' ? body : '' }),
+    )
+  })
+  const app = await NestFactory.create<NestFastifyApplication>(module, new FastifyAdapter(), {
+    logger: false,
+    bodyParser: false,
+  })
+  await app.register(sessionPlugin(sessions))
+  app.useGlobalFilters(sessionErrors())
+  app
+    .getHttpAdapter()
+    .getInstance()
+    .addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, body))
+  await app.listen(0, '127.0.0.1')
+  return { url: await app.getUrl(), close: () => app.close() }
+}
+
+interface WithSession {
+  session: AnySession
+}
+
+/** As the decorators do it, which plain type stripping can't: `@Controller() class { @All('*') … }`. */
+function everything<Request>(path: string, all: (request: Request, response: unknown) => Promise<void>) {
+  class Everything {
+    all(request: Request, response: unknown): Promise<void> {
+      return all(request, response)
+    }
+  }
+  const method = Object.getOwnPropertyDescriptor(Everything.prototype, 'all')!
+  All(path)(Everything.prototype, 'all', method)
+  Req()(Everything.prototype, 'all', 0)
+  Res()(Everything.prototype, 'all', 1)
+  Controller()(Everything)
+  return { module: Everything, controllers: [Everything] }
+}
+
+/** Fastify replaces headers, but for cookies, which it adds. */
+function answerBy(reply: FastifyReply, { status, headers = [], body }: AdapterAnswer): FastifyReply {
+  for (const [name, value] of headers) {
+    reply.header(name, name === 'Vary' ? [reply.getHeader('vary') ?? [], value].flat().join(', ') : value)
+  }
+  return reply.code(status).send(body)
 }
