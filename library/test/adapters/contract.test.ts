@@ -14,7 +14,6 @@ function but(change: {
   open?: (sessions: Sessions, exchange: Exchange) => Promise<AnySession>
   request?: (request: Request) => Request
   respond?: (headers: Headers, status: number) => number | void
-  serve?: () => void
 }): ServeAdapter {
   return (sessions, handle) => {
     const { open } = change
@@ -126,8 +125,9 @@ const broken: Record<string, { make: () => ServeAdapter; noticedBy: RegExp }> = 
   "an adapter that replaces the application's Vary": {
     make: () =>
       but({
-        respond: (headers) =>
-          headers.get('vary')?.includes(',') && headers.set('vary', 'cookie') ? undefined : undefined,
+        respond(headers) {
+          if (headers.has('vary')) headers.set('vary', 'cookie')
+        },
       }),
     noticedBy: /own cookies and headers stand beside ours/,
   },
@@ -181,7 +181,6 @@ const broken: Record<string, { make: () => ServeAdapter; noticedBy: RegExp }> = 
   'an adapter that refuses tokens from other sites': {
     make: () =>
       but({
-        respond: () => undefined,
         request: (request) =>
           request.headers.get('sec-fetch-site') === 'cross-site' ? withoutHeader(request, 'authorization') : request,
       }),
