@@ -64,9 +64,9 @@ export interface Store {
   listByUser(userId: string, o?: StoreOptions): Promise<readonly SessionRecord[]>
 }
 
-/** A store on an engine without native expiry. */
+/** A store on an engine without native expiry. `createSessions` sweeps it: with every 64th session that it begins, up to 256 records. */
 export interface SweepableStore extends Store {
-  /** Removes up to `limit` expired records and answers how many it removed. */
+  /** Removes up to `limit` expired records and answers how many it removed: fewer than `limit` only when it finds no more. */
   sweep(limit: number): Promise<number>
 }
 

@@ -9,7 +9,7 @@ export interface MemoryStoreOptions {
 
 /**
  * Keeps sessions in this process and loses them with it. No other process sees them.
- * Expired records take memory until `sweep` is called; a store of long standing needs it about once a minute.
+ * Expired records take memory until `sweep` is called, which `createSessions` does as it begins sessions.
  */
 export function memoryStore(o: MemoryStoreOptions = {}): SweepableStore & ScannableStore {
   const clock = o.clock ?? Date
