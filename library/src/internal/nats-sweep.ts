@@ -38,7 +38,7 @@ export function natsSweep(
   let last: Promise<unknown> = Promise.resolve()
 
   async function sweep(limit: number, now: number): Promise<number> {
-    const ahead = [...seen, { from: (seen.at(-1)?.to ?? 0) + 1, to: Infinity, count: 0, dueAt: 0 }].reverse()
+    const ahead = [...seen, { from: (seen.at(-1)?.to ?? 0) + 1, to: Infinity, count: 0, dueAt: 0 }].toReversed()
     const behind: Stretch[] = []
     let removed = 0
     try {
@@ -69,7 +69,7 @@ export function natsSweep(
         if (over.length === 0 && ahead.length > 0) await sleep(lookMs * restPerLook)
       }
     } finally {
-      seen = [...behind, ...ahead.reverse().filter(({ to }) => to !== Infinity)]
+      seen = [...behind, ...ahead.toReversed().filter(({ to }) => to !== Infinity)]
     }
     return removed
   }
