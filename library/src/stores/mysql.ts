@@ -8,10 +8,13 @@ import {
   refuseReadOnly,
   rowsOf,
   written,
+  type Leased,
+  type MysqlConnection,
   type MysqlPool,
   type Row,
   type Value,
 } from '../internal/mysql.ts'
+import { assertKnownFormat, formatComment } from '../internal/table-format.ts'
 import type { ScannableStore, SessionRecord, SweepableStore } from '../store.ts'
 
 /** The table, which `mysqlStoreSchema` must have been given too, and by which clock the sessions in it expire. */
@@ -50,12 +53,19 @@ const serverNow = `TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DI
  *
  * Durable is what the server means by it: `innodb_flush_log_at_trx_commit=1` and `sync_binlog=1` for a crash, semi-synchronous replication, with
  * a timeout that never comes, for a failover. The victim of a deadlock is tried again; other errors of the server reject.
- * @throws ConfigError when `table` is no name; the first call rejects with one when the settings of the pool are wrong
+ * @throws ConfigError when `table` is no name; the first call rejects with one when the settings of the pool are wrong, or a newer
+ * Holdfast made the table
  */
 export function mysqlStore(pool: MysqlPool, o: MysqlStoreOptions = {}): SweepableStore & ScannableStore {
   const clock = o.clock ?? Date
   const table = quoted(o.table ?? defaultTable, 64)
-  const leased = leasing(pool, who)
+  const sound = leasing(pool, who)
+  let isKnown = false
+  const leased: Leased = (work, signal) =>
+    sound(async (connection) => {
+      isKnown ||= await hasKnownFormat(connection, o.table ?? defaultTable)
+      return work(connection)
+    }, signal)
 
   const changing = ['userId', 'credential', 'identity', 'data', 'createdAt', 'seenAt', 'expiresAt', 'epoch', 'version']
   const insert = `INSERT INTO ${table} (id, ${changing.join()}) VALUES (?${', ?'.repeat(changing.length)})`
@@ -208,8 +218,17 @@ export function mysqlStoreSchema(table: string = defaultTable): readonly string[
   version BIGINT NOT NULL,
   KEY byUser (userId(255)),
   KEY byEnd (expiresAt)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC`,
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC COMMENT = '${formatComment}'`,
   ]
+}
+
+/** `false`: the table is not there, or the user has no right to it. */
+async function hasKnownFormat(connection: MysqlConnection, table: string): Promise<boolean> {
+  const [name, schema] = table.split('.').toReversed() as [string, string?]
+  const sql = `SELECT table_comment AS comment FROM information_schema.tables WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?`
+  const rows = await rowsOf(connection, sql, [schema ?? null, name])
+  assertKnownFormat(who, table, rows[0]?.['comment'])
+  return rows.length > 0
 }
 
 /** As many as a statement for many takes; which of them come twice makes no difference. */

@@ -9,6 +9,7 @@ import {
   type PostgresResult,
   type PostgresStatement,
 } from '../internal/postgres.ts'
+import { assertKnownFormat, formatComment } from '../internal/table-format.ts'
 import { unref } from '../internal/timers.ts'
 import type { ScannableStore, SessionRecord, SweepableStore } from '../store.ts'
 
@@ -20,8 +21,6 @@ export interface PostgresStoreOptions {
   clock?: { now(): number } | undefined
 }
 
-/** Of the table; its comment says it. */
-const format = 1
 /** So long a query is waited for when its caller has left; then its connection is given up. */
 const patienceMs = 1_000
 /** The same for the calls that nobody limits. */
@@ -45,14 +44,26 @@ const slackMs = 3_600_000
  *
  * Statements are prepared, under names that begin with that of the table: PgBouncer has to know them (1.21, `max_prepared_statements`), or pool by session.
  * What is swept has expired by the server's clock too. Any isolation level will do; READ COMMITTED, which is the default, is the fastest.
- * @throws ConfigError when `table` is not such a name. Calls reject with one when there is no such table.
+ * @throws ConfigError when `table` is not such a name. Calls reject with one when there is no such table, or a newer Holdfast made it.
  */
 export function postgresStore(pool: PostgresPool, o: PostgresStoreOptions = {}): SweepableStore & ScannableStore {
   const clock = o.clock ?? Date
   const sql = statements(namesOf(o.table).table)
   const lease = soundLeases(pool)
+  let isKnown = false
 
   async function ask(name: keyof typeof sql, values: unknown[], signal?: AbortSignal): Promise<PostgresResult> {
+    if (!isKnown) await checkFormat(signal)
+    return answer(name, values, signal)
+  }
+
+  async function checkFormat(signal?: AbortSignal): Promise<void> {
+    const { isThere, comment } = (await answer('format', [sql.table], signal)).rows[0]!
+    assertKnownFormat('postgresStore', sql.table, comment)
+    isKnown = isThere === true
+  }
+
+  async function answer(name: keyof typeof sql, values: unknown[], signal?: AbortSignal): Promise<PostgresResult> {
     const statement = { name: `${sql.table}.${name}`, text: sql[name], values }
     for (let attempt = 1; ; attempt++) {
       try {
@@ -160,7 +171,7 @@ CREATE TABLE IF NOT EXISTS ${table} (
 CREATE INDEX IF NOT EXISTS ${index}_by_user ON ${table} (user_id, created_at DESC) WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS ${index}_by_sweep ON ${table} (sweep_at);
 DO $$ BEGIN
-  IF obj_description('${table}'::regclass) IS NULL THEN COMMENT ON TABLE ${table} IS 'Holdfast sessions, format ${format}'; END IF;
+  IF obj_description('${table}'::regclass) IS NULL THEN COMMENT ON TABLE ${table} IS '${formatComment}'; END IF;
 END $$;
 `
 }
@@ -183,6 +194,7 @@ function statements(table: string) {
   const byId = `SELECT ${columns} FROM ${table} WHERE id = $1 AND expires_at > $2`
   return {
     table,
+    format: `SELECT to_regclass($1) IS NOT NULL AS "isThere", obj_description(to_regclass($1), 'pg_class') AS comment`,
     get: read(byId),
     settle: read(byId, `, ${mark}`),
     list: read(

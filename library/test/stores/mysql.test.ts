@@ -252,7 +252,11 @@ test('many endings take one connection, and a few statements', async () => {
       }
     },
   }
-  const ended = await mysqlStore(watched, { table }).delete([...ids, 'id-7', 'unknown'])
+  const store = mysqlStore(watched, { table })
+  // The first call looks at the format of the table, too.
+  await store.get('unknown')
+  statements = 0
+  const ended = await store.delete([...ids, 'id-7', 'unknown'])
   assert.deepEqual([...ended].sort(), ids.sort())
   assert.deepEqual([leasesAtMost, statements], [1, 6])
   assert.deepEqual(await free.listByUser('anna'), [])

@@ -101,6 +101,9 @@ test('every statement finds its rows by an index', async () => {
     watched(pool, (statement) => sent.push(statement)),
     { table },
   )
+  // The first call looks at the format of the table, too.
+  await store.get('none')
+  sent.length = 0
   await store.get('id7')
   await store.get('id7', { settles: true })
   await store.listByUser('user7')
