@@ -1,4 +1,5 @@
 // What the explanations of several engines have in common.
+import { ConfigError, type Store } from 'holdfast'
 import { StartError } from '../start-error.ts'
 
 /** What is missing of the user and password of a URL, in parentheses and behind a space; nothing when both are there. */
@@ -24,4 +25,14 @@ export function unreplicated(error: unknown): unknown {
     )
   }
   return error
+}
+
+/** Rejects with `StartError` when a newer Holdfast made one of the tables, having called `close`. */
+export async function assertKnown(stores: readonly Store[], close: () => Promise<unknown>): Promise<void> {
+  try {
+    await Promise.all(stores.map((store) => store.get('any')))
+  } catch (error) {
+    await close()
+    throw error instanceof ConfigError ? new StartError(`HOLDFAST_STORE: ${error.message}`, error) : error
+  }
 }

@@ -4,7 +4,7 @@ import { mysqlFeed, mysqlFeedSchema } from 'holdfast/feeds/mysql'
 import { mysqlStore, mysqlStoreSchema } from 'holdfast/stores/mysql'
 import { StartError } from '../start-error.ts'
 import type { ConnectionChanged, Engine, OpenFeed } from './engine.ts'
-import { given } from './explained.ts'
+import { assertKnown, given } from './explained.ts'
 import type { FeedUrl } from './feed-url.ts'
 import type { Migration } from './migration.ts'
 import { inspectMysql } from './mysql-findings.ts'
@@ -19,19 +19,25 @@ const partingMs = 1_000
 /** ER_OPTION_PREVENTS_STATEMENT */
 const readOnly = 1290
 
-const clients = 'holdfast_clients'
+const clientsTable = 'holdfast_clients'
 /** What makes them, by their names. */
 const feedTables = { holdfast_feed: mysqlFeedSchema(), holdfast_feed_head: [] }
-const allTables = { holdfast_sessions: mysqlStoreSchema(), [clients]: mysqlStoreSchema(clients), ...feedTables }
+const allTables = {
+  holdfast_sessions: mysqlStoreSchema(),
+  [clientsTable]: mysqlStoreSchema(clientsTable),
+  ...feedTables,
+}
 type Tables = Readonly<Record<string, readonly string[]>>
 
 /** Makes its tables when they are missing. */
 export async function mysqlEngine(url: MysqlUrl, changed: ConnectionChanged): Promise<Engine> {
   const pool = await open(url, allTables, 'HOLDFAST_STORE')
   const watched = watch(pool, changed)
+  const [sessions, clients] = [mysqlStore(watched), mysqlStore(watched, { table: clientsTable })]
+  await assertKnown([sessions, clients], () => close(pool))
   return {
-    sessions: mysqlStore(watched),
-    clients: mysqlStore(watched, { table: clients }),
+    sessions,
+    clients,
     feed: mysqlFeed(watched),
     inspect: () => inspectMysql(pool),
     close: () => close(pool),

@@ -4,7 +4,7 @@ import { postgresFeed, postgresFeedSchema } from 'holdfast/feeds/postgres'
 import { postgresStore, postgresStoreSchema } from 'holdfast/stores/postgres'
 import { StartError } from '../start-error.ts'
 import type { ConnectionChanged, Engine, OpenFeed } from './engine.ts'
-import { given, isUntrusted } from './explained.ts'
+import { assertKnown, given, isUntrusted } from './explained.ts'
 import type { Migration } from './migration.ts'
 import { inspectPostgres } from './postgres-findings.ts'
 import { oneEach, primaryPool, StandbyError } from './postgres-pool.ts'
@@ -43,10 +43,12 @@ const feedConnections = 4
 /** Makes its tables when they are missing. */
 export async function postgresEngine(url: PostgresUrl, changed: ConnectionChanged): Promise<Engine> {
   const pool = await opened(url, ofStore, connections, changed)
+  const [sessions, clients] = [postgresStore(pool), postgresStore(pool, { table: clientsTable })]
+  await assertKnown([sessions, clients], () => pool.end())
   const feedPool = primaryPool(url.url, feedConnections)
   return {
-    sessions: postgresStore(pool),
-    clients: postgresStore(pool, { table: clientsTable }),
+    sessions,
+    clients,
     feed: postgresFeed(feedPool),
     inspect: () => inspectPostgres(pool, ofStore.names),
     async close() {
