@@ -61,10 +61,13 @@ function but(change: Change): SocketAdapterUnderTest {
       let hears = true
       const stop = (change.watch ?? ((all, one, onOver) => all.watch(one, onOver)))(sessions, session, (why) => {
         hears = change.keepsHearing ?? false
-        // What is said travels for a while.
-        const close = (code: number) => void setTimeout(() => over.resolve(code), 5)
-        if (change.over === undefined) close(codes[why])
-        else change.over(why, close)
+        // What is said travels for some turns, in which the client talks on.
+        const close = async (code: number) => {
+          for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve))
+          over.resolve(code)
+        }
+        if (change.over === undefined) void close(codes[why])
+        else change.over(why, (code) => void close(code))
       })
       return {
         ask: (message) => (hears ? Promise.resolve(handle(session, message)) : new Promise<never>(() => {})),
