@@ -59,7 +59,8 @@ core.register_action("forward-auth", { "http-req" }, function(txn)
     timeout = timeout,
   })
   local headers = answer.headers or {}
-  if answer.status == 200 then
+  -- Who says yes without saying who it is, if only that it is nobody, is not Holdfast.
+  if answer.status == 200 and headers["x-holdfast-user"] then
     for _, name in ipairs(identity) do
       txn.http:req_set_header(name, lines(headers, name)[1] or "")
     end
