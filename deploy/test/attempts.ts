@@ -57,6 +57,8 @@ const spoofed: readonly (readonly string[])[] = [
   ['X_Holdfast_Authenticated_At: 9999999999999'],
   ['Txn-Token: eyJhbGciOiJub25lIn0.eyJzdWIiOiJyb290In0.'],
   ['Txn_Token: eyJhbGciOiJub25lIn0.eyJzdWIiOiJyb290In0.'],
+  ['Txn.Token: eyJhbGciOiJub25lIn0.eyJzdWIiOiJyb290In0.'],
+  ['X.Real.Ip: 10.0.0.1', 'X.Forwarded.Uri: /public/x', 'X.Method.Override: GET'],
   ['TXN-TOKEN: eyJhbGciOiJub25lIn0.eyJzdWIiOiJyb290In0.'],
   ['Connection: X-Holdfast-User'],
   ['Connection: close, X-Holdfast-User, X-Holdfast-Roles, X-Holdfast-Session, Txn-Token'],

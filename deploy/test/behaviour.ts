@@ -37,9 +37,31 @@ export function testProxy(proxy: Proxy): void {
       assert.deepEqual(heard.headers['x-holdfast-roles'], ['shopper'])
       assert.equal(heard.headers['x-holdfast-session']![0]!.length, 22)
       assert.ok(Number(heard.headers['x-holdfast-authenticated-at']![0]) > 0)
-      assert.deepEqual(heard.headers['host'], [host])
+      const ofProxy = ['host', 'x-forwarded-host', 'x-forwarded-proto', 'x-forwarded-for']
+      assert.deepEqual(
+        ofProxy.map((name) => heard.headers[name]),
+        [[host], [host], ['http'], ['127.0.0.1']],
+      )
       const assertion = JSON.parse(Buffer.from(heard.headers['txn-token']![0]!.split('.')[1]!, 'base64url').toString())
       assert.deepEqual([assertion.sub, assertion.aud], ['ada', 'app'])
+    })
+
+    it('what the application hears is not said to the client', async () => {
+      const { cookie } = await site.signIn('ada')
+      for (const path of ['/account', '/public/x', '/.holdfast', '/.holdfast?redirect=401', '/forward-auth']) {
+        const { headers } = await ask(front, path, { cookie })
+        assert.deepEqual(
+          Object.keys(headers).filter((name) => /^(x-holdfast-|txn-token)/.test(name)),
+          [],
+          path,
+        )
+      }
+    })
+
+    it('a request with the whole URL is as good as one with its path', async () => {
+      const { status, text } = await ask(front, `http://${host}/public/x?y=1`)
+      assert.equal(status, 200)
+      assert.equal(heardBy(text).target, '/public/x?y=1')
     })
 
     it('who is not signed in gets 401, a browser the way to sign in, and everybody what is public', async () => {
@@ -148,7 +170,8 @@ export function testProxy(proxy: Proxy): void {
     })
 
     it('a session that takes several cookies is as good as a small one', async () => {
-      const claims = { about: 'x'.repeat(4_000) }
+      // About as large as one may be.
+      const claims = { about: 'x'.repeat(5_700) }
       const { cookie } = await site.signIn('ada', { credential: 'signed', claims })
       const onlyRefresh = cookie.split('; ')[1]!
       const answer = await ask(front, '/public/page', { cookie: onlyRefresh, headers: navigation })
@@ -156,7 +179,7 @@ export function testProxy(proxy: Proxy): void {
       const fresh = cookiesOf(answer).map((line) => line.split(';')[0]!)
       const parts = fresh.filter((pair) => /^__Host-session(~\d)?=/.test(pair))
       assert.ok(parts.length > 1, 'it fits into one')
-      const { status, text } = await ask(front, '/public/page', { cookie: parts.join('; ') })
+      const { status, text } = await ask(front, '/public/page', { cookie: fresh.join('; ') })
       assert.equal(status, 200)
       assert.deepEqual(heardBy(text).headers['x-holdfast-user'], ['ada'])
     })
@@ -282,7 +305,10 @@ export function testProxy(proxy: Proxy): void {
       assert.deepEqual(await all(), new Set([200]), 'while one stands still')
       await site.replicas[1]!.kill()
       assert.deepEqual(await all(), new Set([200]))
+      await site.restart(1)
       await site.replicas[0]!.kill()
+      await untilServed(front, cookie)
+      await site.replicas[1]!.kill()
       site.arrivals()
       assert.deepEqual(await all(), new Set([503]))
       assert.deepEqual(site.arrivals(), [])

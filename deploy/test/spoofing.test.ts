@@ -80,7 +80,7 @@ describe('whatever a client sends', () => {
 const publicPaths = /^\/(public(\/.*)?|sign-in)$/
 
 /** What is not as it must be in what the application heard. */
-function wrongs({ method, path, headers }: Arrived, who: Attacker): string[] {
+function wrongs({ method, path, target, headers }: Arrived, who: Attacker): string[] {
   const found: string[] = []
   const only = (name: string, ...expected: string[]) => {
     const lines = headers.get(name) ?? []
@@ -98,6 +98,7 @@ function wrongs({ method, path, headers }: Arrived, who: Attacker): string[] {
     if (token !== '' && subjectOf(token) !== who.userId) found.push('an assertion of somebody else')
   }
 
+  if (!target.startsWith('/')) found.push(`a target in another form than the judged one: ${target}`)
   // What only a proxy knows.
   only('host', host)
   only('x-forwarded-host', host)
