@@ -74,12 +74,14 @@ async function survives(engine: RunningEngine, { keepsIt, begin, end }: Fault): 
   const events: SessionEvent[] = []
   const onEvent = (event: SessionEvent) => void events.push(event)
   const sessions = createSessions({ store: engine.store, deadline: `${deadlineMs}ms`, onEvent })
-
-  const [owner, other] = [browser(sessions), browser(sessions)]
-  await (await owner.visit()).signIn('ada')
-  await (await owner.visit()).update('visits', () => 1)
-  await (await other.visit()).signIn('bert')
-  const [held, ended] = [await owner.visit(), await sessions.start('carl')]
+  const before = calm(engine)
+  const [ada, bert] = [browser(before), browser(before)]
+  await (await ada.visit()).signIn('ada')
+  await (await ada.visit()).update('visits', () => 1)
+  await (await bert.visit()).signIn('bert')
+  const ended = await before.start('carl')
+  const [owner, other] = [browser(sessions, ada.cookies), browser(sessions, bert.cookies)]
+  const held = await firstSuccess(() => owner.visit())
   const cookie = owner.token
 
   await begin()
@@ -108,7 +110,7 @@ async function survives(engine: RunningEngine, { keepsIt, begin, end }: Fault): 
     for (const [what, call] of Object.entries(refused)) await assert.rejects(call, isUnavailable, what)
   }
   assert.equal(owner.token, cookie, 'somebody was signed out')
-  assert.equal(other.lines.length, 1)
+  assert.deepEqual(other.lines, [])
   assert.deepEqual(reports(), ['store-down'])
 
   const back = firstSuccess(() => owner.visit())
@@ -127,10 +129,10 @@ async function survives(engine: RunningEngine, { keepsIt, begin, end }: Fault): 
   assert.equal(session.userId, 'ada')
   assert.equal(owner.token, cookie)
   // The updates that were refused may have come through, once.
-  assert.ok([1, 2].includes((await session.read('visits')) as number))
-  assert.equal(await session.update('visits', () => 3), 3)
-  await sessions.end(ended.session.id!)
-  assert.equal((await sessions.open(ended.token)).userId, null)
+  assert.ok([1, 2].includes((await firstSuccess(() => session.read('visits'))) as number))
+  assert.equal(await firstSuccess(() => session.update('visits', () => 3)), 3)
+  await firstSuccess(() => sessions.end(ended.session.id!))
+  assert.equal((await firstSuccess(() => sessions.open(ended.token))).userId, null)
   return figure
 }
 
@@ -139,10 +141,11 @@ async function keepsTheBound(engine: RunningEngine, { keepsIt, begin, end }: Fau
   const o = { store, feed: feed!, deadline: `${deadlineMs}ms`, maxStaleness: '1s' } as const
   const [sessions, elsewhere] = [createSessions(o), createSessions(o)]
   try {
-    const { token } = await sessions.start('ada')
-    const ended = (await sessions.start('bert')).session.id!
+    const before = calm(engine)
+    const { token } = await before.start('ada')
+    const ended = (await before.start('bert')).session.id!
     await firstSuccess(async () => assert.ok(sessions.status()!.fresh && elsewhere.status()!.fresh))
-    assert.equal((await sessions.open(token)).userId, 'ada')
+    assert.equal((await firstSuccess(() => sessions.open(token))).userId, 'ada')
 
     await begin()
     const bound = AbortSignal.timeout(1_000)
@@ -168,12 +171,17 @@ async function keepsTheBound(engine: RunningEngine, { keepsIt, begin, end }: Fau
     const next = await firstSuccess(() => sessions.start('eve'))
     await firstSuccess(async () => assert.equal((await sessions.open(next.token)).userId, 'eve'))
     await firstSuccess(() => elsewhere.end(next.session.id!, { settled: true }))
-    assert.equal((await sessions.open(next.token)).userId, null)
+    assert.equal((await firstSuccess(() => sessions.open(next.token))).userId, null)
     return `let in ${letIn} times within the bound, never past it`
   } finally {
     sessions.close()
     elsewhere.close()
   }
+}
+
+/** What happens before the outage: on a busy machine it may take longer than a deadline. */
+function calm({ store }: RunningEngine) {
+  return createSessions({ store, deadline: '20s' })
 }
 
 function isUnavailable(error: unknown): boolean {

@@ -1,5 +1,5 @@
 // A process that adds one to the data of a session, so many times, with several calls at once: increment.ts <store> <id> <times>
-import { storeOf } from './store-of.ts'
+import { callsAtOnce, storeOf } from './store-of.ts'
 
 const [url, id, times] = process.argv.slice(2) as [string, string, string]
 const { store, close } = await storeOf(url)
@@ -13,5 +13,9 @@ async function increment(): Promise<void> {
   }
 }
 
-await Promise.all(Array.from({ length: Number(times) }, increment))
+let left = Number(times)
+async function some(): Promise<void> {
+  while (left-- > 0) await increment()
+}
+await Promise.all(Array.from({ length: callsAtOnce }, some))
 close()

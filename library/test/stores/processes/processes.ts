@@ -1,4 +1,5 @@
 // Other processes for the tests of stores.
+import assert from 'node:assert/strict'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
@@ -26,8 +27,11 @@ export async function killAfter(
   { child, said }: ReturnType<typeof startProcess>,
   lines: number,
 ): Promise<readonly string[]> {
-  while (said().split('\n').length <= lines) await once(child.stdout!, 'data')
+  const closed = once(child, 'close')
+  const tooSoon = closed.then(() => assert.fail(`it ended by itself, after: ${said()}`))
+  while (said().split('\n').length <= lines) await Promise.race([once(child.stdout!, 'data'), tooSoon])
+  tooSoon.catch(() => {})
   child.kill('SIGKILL')
-  await once(child, 'close')
+  await closed
   return said().split('\n').slice(0, -1)
 }

@@ -14,6 +14,8 @@ import { createPool } from 'mysql2/promise'
 import { MemcacheClient } from 'memcache-client'
 import { createClient } from 'redis'
 
+export const callsAtOnce = 5
+
 export async function storeOf(url: string): Promise<{ store: Store; close: () => void }> {
   if (url.startsWith('redis:')) {
     const client = createClient({ url })
@@ -26,7 +28,10 @@ export async function storeOf(url: string): Promise<{ store: Store; close: () =>
     return { store: postgresStore(pool), close: () => void pool.end() }
   }
   if (url.startsWith('mysql:')) {
-    const pool = createPool({ uri: url })
+    const pool = createPool({ uri: url, connectionLimit: callsAtOnce })
+    // Connections are slow to make on a machine that is busy.
+    const connections = await Promise.all(Array.from({ length: callsAtOnce }, () => pool.getConnection()))
+    for (const connection of connections) connection.release()
     return { store: mysqlStore(pool), close: () => void pool.end() }
   }
   if (url.startsWith('memcached:')) {
