@@ -5,11 +5,12 @@ import { createServer, request as httpRequest } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { after, before, describe, test, type TestContext } from 'node:test'
 import { DynamoDB } from '@aws-sdk/client-dynamodb'
-import { ConfigError, type SessionRecord } from 'holdfast'
+import { ConfigError } from 'holdfast'
 import { dynamodbStore, dynamodbTable, type DynamodbStoreClient } from 'holdfast/stores/dynamodb'
 import { fakeClock, testStore, type StoreUnderTest } from 'holdfast/testing'
 import { startDynamodb } from '../../../scripts/servers/dynamodb.ts'
 import type { Server } from '../../../scripts/servers/server.ts'
+import { record } from './record.ts'
 
 describe('dynamodb', () => {
   const open: DynamoDB[] = []
@@ -63,7 +64,7 @@ describe('a dynamodb of its own', () => {
     const front = await losingAnswers(t, server, 'PutItem')
     const direct = dynamodbStore(client, { table })
     const disturbed = dynamodbStore(front.client, { table })
-    const guest = record({ userId: null })
+    const guest = record({ id: 'a', userId: null })
     front.loseNext()
     await assert.rejects(disturbed.put(guest, null), { name: 'ConditionalCheckFailedException' })
     assert.deepEqual(await direct.get('a'), guest)
@@ -80,7 +81,7 @@ describe('a dynamodb of its own', () => {
       { table: await freshTable() },
     )
     const now = Date.now()
-    await store.put(record({ expiresAt: now + 1_800_000 }), null)
+    await store.put(record({ id: 'a', expiresAt: now + 1_800_000 }), null)
     // The list first: a session that is not on it could not be ended with the others of its user.
     assert.deepEqual(
       asked.splice(0).map(([method, input]) => [method, (input as { Item: Attributes }).Item['pk']?.S?.slice(0, 2)]),
@@ -91,8 +92,8 @@ describe('a dynamodb of its own', () => {
     )
     let writes = 0
     for (let i = 1; i <= 20; i++) {
-      const touched = record({ version: i + 1, seenAt: now + i * 180_000, expiresAt: now + i * 180_000 + 1_800_000 })
-      assert.equal(await store.put(touched, i), true)
+      const seenAt = now + i * 180_000
+      assert.equal(await store.put(record({ id: 'a', version: i + 1, seenAt, expiresAt: seenAt + 1_800_000 }), i), true)
       writes += asked.splice(0).length
     }
     // Two idle windows: a start in the list, and in it again at most once a window.
@@ -119,7 +120,7 @@ describe('a dynamodb of its own', () => {
 
   test('what is too large is refused, and what was stored stays', async () => {
     const store = dynamodbStore(client, { table: await freshTable() })
-    const small = record({})
+    const small = record({ id: 'a' })
     await store.put(small, null)
     const isTooLarge = (error: unknown) => error instanceof ConfigError && /size/i.test(error.message)
     await assert.rejects(store.put({ ...small, version: 2, data: 'x'.repeat(410_000) }, 1), isTooLarge)
@@ -164,7 +165,7 @@ describe('a dynamodb of its own', () => {
     const reasons = (await Promise.allSettled(calls)).map((call) => call.status === 'rejected' && call.reason.name)
     assert.deepEqual([...new Set(reasons)], ['AbortError'])
     own.resume()
-    assert.equal(await store.put(record({}), null), true)
+    assert.equal(await store.put(record(), null), true)
   })
 })
 
@@ -174,7 +175,7 @@ function connect(endpoint: string): DynamoDB {
     region: 'local',
     credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
     // The SDK counts from when it asked for a socket, also while this process is busy.
-    requestHandler: { connectionTimeout: 5000, requestTimeout: 5000 },
+    requestHandler: { connectionTimeout: 30_000, requestTimeout: 30_000 },
   })
 }
 
@@ -224,21 +225,4 @@ async function losingAnswers(t: TestContext, { port }: Server, operation: string
     front.closeAllConnections()
   })
   return { client, loseNext: () => void (lose = true) }
-}
-
-function record(o: Partial<SessionRecord>): SessionRecord {
-  const now = Date.now()
-  return {
-    id: 'a',
-    userId: 'anna',
-    credential: '',
-    identity: '{}',
-    data: '{}',
-    createdAt: now,
-    seenAt: now,
-    expiresAt: now + 3_600_000,
-    epoch: 0,
-    version: 1,
-    ...o,
-  }
 }

@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test, type TestContext } from 'node:test'
 import { createConnection } from 'node:net'
-import { ConfigError, type SessionRecord, type Store } from 'holdfast'
+import { ConfigError, type Store } from 'holdfast'
 import { memcachedStore, type MemcachedStoreClient } from 'holdfast/stores/memcached'
 import { fakeClock, testStore, type StoreUnderTest } from 'holdfast/testing'
 import { MemcacheClient } from 'memcache-client'
 import { startMemcached, type MemcachedOptions } from '../../../scripts/servers/memcached.ts'
 import type { Server } from '../../../scripts/servers/server.ts'
 import { runProcess } from './processes/processes.ts'
+import { record } from './record.ts'
 
 describe('memcached', () => {
   const open: MemcacheClient[] = []
@@ -164,12 +165,12 @@ describe('a memcached of its own', { skip }, () => {
     })
     const store = memcachedStore(heard)
     const now = Date.now()
-    await store.put(record({ expiresAt: now + 1_800_000 }), null)
+    await store.put(record({ id: 'a', expiresAt: now + 1_800_000 }), null)
     assert.deepEqual(asked.splice(0), ['gets hf:u:', 'add hf:u:', 'add hf:s:'])
     let commands = 0
     for (let i = 1; i <= 20; i++) {
       const seenAt = now + i * 180_000
-      assert.equal(await store.put(record({ version: i + 1, seenAt, expiresAt: seenAt + 1_800_000 }), i), true)
+      assert.equal(await store.put(record({ id: 'a', version: i + 1, seenAt, expiresAt: seenAt + 1_800_000 }), i), true)
       commands += asked.splice(0).length
     }
     // Over two idle windows the list is changed at most three times.
@@ -283,21 +284,4 @@ async function endsIn({ port }: Server, prefix = 'hf:s:'): Promise<readonly numb
     .filter(([, key]) => decodeURIComponent(key!).startsWith(prefix))
     .map(([, , exp]) => Number(exp))
     .sort((a, b) => a - b)
-}
-
-function record(o: Partial<SessionRecord>): SessionRecord {
-  const now = Date.now()
-  return {
-    id: 'a',
-    userId: 'anna',
-    credential: '',
-    identity: '{}',
-    data: '{}',
-    createdAt: now,
-    seenAt: now,
-    expiresAt: now + 3_600_000,
-    epoch: 0,
-    version: 1,
-    ...o,
-  }
 }

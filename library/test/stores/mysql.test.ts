@@ -1,12 +1,13 @@
 // The contract on MariaDB, and what a store in MySQL can do wrong on its own.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { ConfigError, type SessionRecord } from 'holdfast'
+import { ConfigError } from 'holdfast'
 import { mysqlStore, mysqlStoreSchema } from 'holdfast/stores/mysql'
 import { fakeClock, testStore } from 'holdfast/testing'
 import { createPool, type Pool, type PoolOptions } from 'mysql2/promise'
 import { startMariadb, type Mariadb } from '../../../scripts/servers/mariadb.ts'
 import { runProcess } from './processes/processes.ts'
+import { record } from './record.ts'
 
 let server: Mariadb
 const pools: Pool[] = []
@@ -77,7 +78,7 @@ testStore(
 test('fifty increments by three processes are fifty', async () => {
   for (const statement of mysqlStoreSchema()) await pools[0]!.query(statement)
   const store = mysqlStore(pools[0]!)
-  await store.put({ ...record('counter'), data: '0' }, null)
+  await store.put(record({ id: 'counter', data: '0' }), null)
   await Promise.all([17, 17, 16].map((times) => runProcess('increment.ts', [server.url, 'counter', String(times)])))
   assert.equal((await store.get('counter'))?.data, '50')
   assert.equal((await store.get('counter'))?.version, 51)
@@ -86,18 +87,18 @@ test('fifty increments by three processes are fifty', async () => {
 test('ids and users are told apart by every byte, however long', async () => {
   const store = mysqlStore(pools[0]!, { table: await newTable() })
   const ids = ['a', 'A', 'a ', 'a\0', 'ä', 'a\u0308', 'á']
-  for (const id of ids) assert.equal(await store.put(record(id), null), true, JSON.stringify(id))
+  for (const id of ids) assert.equal(await store.put(record({ id }), null), true, JSON.stringify(id))
   for (const id of ids) assert.equal((await store.get(id))?.id, id)
   const long = 'ü'.repeat(5_000)
   const users = [long, `${long} `, `${long}ü`, long.slice(0, 127), long.slice(0, 128), 'a', 'A', 'a ', 'ä', '']
-  for (const [i, userId] of users.entries()) await store.put({ ...record(`of-${i}`), userId }, null)
+  for (const [i, userId] of users.entries()) await store.put(record({ id: `of-${i}`, userId }), null)
   for (const [i, userId] of users.entries()) {
     assert.deepEqual(
       (await store.listByUser(userId)).map(({ id }) => id),
       [`of-${i}`],
     )
   }
-  await assert.rejects(store.put(record('x'.repeat(256)), null), /too long/)
+  await assert.rejects(store.put(record({ id: 'x'.repeat(256) }), null), /too long/)
 })
 
 test('every statement finds its rows by an index', async () => {
@@ -120,11 +121,13 @@ test('every statement finds its rows by an index', async () => {
   const clock = fakeClock()
   const store = mysqlStore(watched, { table, clock })
   const end = clock.now() + 60_000
-  const records = Array.from({ length: 600 }, (_, i) => ({
-    ...record(`id-${i}`),
-    userId: `user-${i % 200}`,
-    expiresAt: i % 6 === 0 ? end : clock.now() + 3_600_000,
-  }))
+  const records = Array.from({ length: 600 }, (_, i) =>
+    record({
+      id: `id-${i}`,
+      userId: `user-${i % 200}`,
+      expiresAt: i % 6 === 0 ? end : clock.now() + 3_600_000,
+    }),
+  )
   await Promise.all(records.map((one) => store.put(one, null)))
   clock.advance('60s')
   await pools[0]!.query(`ANALYZE TABLE ${table}`)
@@ -170,7 +173,7 @@ test('a read-only server is not asked who is signed in, and takes no ending', as
   const pool = createPool({ host: '127.0.0.1', port: server.port, user: 'shop', database: 'holdfast' })
   // Whatever rights a user has, what it reads may be old.
   const [store, privileged] = [mysqlStore(pool, { table }), mysqlStore(pools[0]!, { table })]
-  await store.put(record('a'), null)
+  await store.put(record({ id: 'a' }), null)
   // A statement that was prepared earlier must see it too.
   for (const one of [store, privileged]) for (let i = 0; i < 10; i++) await one.get('a')
   await pools[0]!.query('SET GLOBAL read_only = 1')
@@ -181,9 +184,9 @@ test('a read-only server is not asked who is signed in, and takes no ending', as
       await assert.rejects(one.listByUser('anna'), /read-only.*primary/)
       await assert.rejects(one.listByUser('nobody'), /read-only.*primary/)
       await assert.rejects(one.scan({ limit: 10 }), /read-only.*primary/)
-      await assert.rejects(one.put({ ...record('new'), expiresAt: 0 }, null), /read-only.*primary/)
+      await assert.rejects(one.put(record({ id: 'new', expiresAt: 0 }), null), /read-only.*primary/)
     }
-    await assert.rejects(store.put({ ...record('a'), version: 2 }, 1), { errno: 1290 })
+    await assert.rejects(store.put(record({ id: 'a', version: 2 }), 1), { errno: 1290 })
     await assert.rejects(store.delete(['a']), { errno: 1290 })
   } finally {
     await pools[0]!.query('SET GLOBAL read_only = 0')
@@ -205,7 +208,7 @@ test('a pool that would lose writes or change text is refused', async () => {
     if (statement !== null) pool.pool.on('connection', (connection) => void connection.query(statement))
     const store = mysqlStore(pool, { table })
     for (let i = 0; i < 2; i++) {
-      await assert.rejects(store.put(record('a'), null), (error) => {
+      await assert.rejects(store.put(record({ id: 'a' }), null), (error) => {
         assert.ok(error instanceof ConfigError)
         assert.match(error.message, expected)
         return true
@@ -223,7 +226,7 @@ test('a machine whose clock is ahead sweeps nothing that is live', async () => {
   const table = await newTable()
   const store = mysqlStore(pools[0]!, { table })
   const ahead = mysqlStore(pools[1]!, { table, clock: { now: () => Date.now() + 3 * 3_600_000 } })
-  await store.put(record('a'), null)
+  await store.put(record({ id: 'a' }), null)
   assert.equal(await ahead.sweep(10), 0)
   assert.equal((await store.get('a'))?.id, 'a')
 })
@@ -232,7 +235,7 @@ test('many endings take one connection, and a few statements', async () => {
   const table = await newTable()
   const ids = Array.from({ length: 250 }, (_, i) => `id-${i}`)
   const free = mysqlStore(pools[0]!, { table })
-  await Promise.all(ids.map((id) => free.put(record(id), null)))
+  await Promise.all(ids.map((id) => free.put(record({ id }), null)))
   let [leases, leasesAtMost, statements] = [0, 0, 0]
   const watched = {
     async getConnection() {
@@ -266,7 +269,7 @@ test('of two who end the same sessions, each ending is told to one', async () =>
   const table = await newTable()
   const [one, two] = [mysqlStore(pools[0]!, { table }), mysqlStore(pools[1]!, { table })]
   const ids = Array.from({ length: 300 }, (_, i) => `id-${i}`)
-  await Promise.all(ids.map((id) => one.put(record(id), null)))
+  await Promise.all(ids.map((id) => one.put(record({ id }), null)))
   const ended = await Promise.all([one.delete(ids), two.delete(ids.toReversed()), one.delete(ids.slice(50))])
   assert.deepEqual(ended.flat().sort(), ids.sort())
 })
@@ -280,7 +283,7 @@ async function deadlocked(remove: 'sweep' | 'delete'): Promise<void> {
   const clock = fakeClock()
   const store = mysqlStore(pools[0]!, { table, clock })
   const ids = Array.from({ length: 50 }, (_, i) => `id-${100 + i}`)
-  await Promise.all(ids.map((id) => store.put({ ...record(id), expiresAt: clock.now() + 60_000 }, null)))
+  await Promise.all(ids.map((id) => store.put(record({ id, expiresAt: clock.now() + 60_000 }), null)))
   if (remove === 'sweep') clock.advance('60s')
   const other = await pools[1]!.getConnection()
   await other.query('START TRANSACTION')
@@ -299,13 +302,13 @@ async function deadlocked(remove: 'sweep' | 'delete'): Promise<void> {
 test('a row that somebody keeps locked makes a write reject, and nothing else', async () => {
   const store = mysqlStore(pools[0]!, { table: await newTable() })
   const table = `sessions_${tables - 1}`
-  await store.put(record('a'), null)
+  await store.put(record({ id: 'a' }), null)
   const other = await pools[1]!.getConnection()
   await other.query('START TRANSACTION')
   await other.query(`SELECT id FROM ${table} WHERE id = 'a' FOR UPDATE`)
-  await assert.rejects(store.put({ ...record('a'), version: 2 }, 1), /no answer within 1000 ms/)
+  await assert.rejects(store.put(record({ id: 'a', version: 2 }), 1), /no answer within 1000 ms/)
   assert.equal((await store.get('a'))?.version, 1)
-  assert.equal(await store.put(record('b'), null), true)
+  assert.equal(await store.put(record({ id: 'b' }), null), true)
   await other.query('ROLLBACK')
   other.release()
 })
@@ -315,7 +318,7 @@ test('what nobody waits for any more is not sent', async () => {
   const store = mysqlStore(pool, { table: await newTable() })
   const connection = await pool.getConnection()
   const leaving = new AbortController()
-  const put = store.put(record('a'), null, { signal: leaving.signal })
+  const put = store.put(record({ id: 'a' }), null, { signal: leaving.signal })
   leaving.abort()
   connection.release()
   await assert.rejects(put, { name: 'AbortError' })
@@ -333,7 +336,7 @@ test('a server that stands still, and one that is killed, leave a pool that work
   })
   for (const statement of mysqlStoreSchema()) await pool.query(statement)
   const store = mysqlStore(pool)
-  await store.put(record('a'), null)
+  await store.put(record({ id: 'a' }), null)
   const many = () => Promise.allSettled(Array.from({ length: 12 }, () => store.get('a')))
   assert.ok((await many()).every(({ status }) => status === 'fulfilled'))
 
@@ -344,7 +347,7 @@ test('a server that stands still, and one that is killed, leave a pool that work
   assert.equal((await store.get('a'))?.version, 1)
   assert.ok((await many()).every(({ status }) => status === 'fulfilled'))
 
-  for (let version = 2; version <= 100; version++) await store.put({ ...record('a'), version }, version - 1)
+  for (let version = 2; version <= 100; version++) await store.put(record({ id: 'a', version }), version - 1)
   await own.kill()
   for (const outcome of await many()) assert.equal(outcome.status, 'rejected')
   servers.unshift(await startMariadb({ port: own.port, folder: own.folder }))
@@ -355,20 +358,4 @@ test('a server that stands still, and one that is killed, leave a pool that work
 async function statusOf(name: string): Promise<number> {
   const [rows] = await pools[1]!.query('SHOW GLOBAL STATUS LIKE ?', [name])
   return Number((rows as [{ Value: string }])[0].Value)
-}
-
-function record(id: string): SessionRecord {
-  const now = Date.now()
-  return {
-    id,
-    userId: 'anna',
-    credential: '',
-    identity: '{}',
-    data: '{}',
-    createdAt: now,
-    seenAt: now,
-    expiresAt: now + 3_600_000,
-    epoch: 0,
-    version: 1,
-  }
 }

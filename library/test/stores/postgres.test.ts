@@ -3,13 +3,14 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { after, before, describe, test } from 'node:test'
-import { ConfigError, type SessionRecord } from 'holdfast'
+import { ConfigError } from 'holdfast'
 import { postgresStore, postgresStoreSchema } from 'holdfast/stores/postgres'
 import { fakeClock, testStore } from 'holdfast/testing'
 import { Pool } from 'pg'
 import { startPostgres, startPostgresPair, type PostgresPair } from '../../../scripts/servers/postgres.ts'
 import type { Server } from '../../../scripts/servers/server.ts'
 import { killAfter, runProcess, startProcess } from './processes/processes.ts'
+import { record } from './record.ts'
 
 let server: Server
 const pools: Pool[] = []
@@ -45,7 +46,7 @@ testStore('postgres, serializable', () => make(fakeClock(), [2, 2]), { test })
 
 test('a table that nobody made is no outage: every call says what makes it', async () => {
   const store = postgresStore(pools[0]!, { table: 'forgotten' })
-  for (const call of [() => store.get('a'), () => store.put(record('a'), null), () => store.delete(['a'])]) {
+  for (const call of [() => store.get('a'), () => store.put(record({ id: 'a' }), null), () => store.delete(['a'])]) {
     await assert.rejects(call, (error: Error) => {
       assert.ok(error instanceof ConfigError)
       assert.match(error.message, /"forgotten".*: run postgresStoreSchema\(\), or holdfast migrate$/)
@@ -57,7 +58,7 @@ test('a table that nobody made is no outage: every call says what makes it', asy
 test('fifty increments by three processes are fifty', async () => {
   await pools[0]!.query(postgresStoreSchema())
   const store = postgresStore(pools[0]!)
-  await store.put({ ...record('counter'), data: '0' }, null)
+  await store.put(record({ id: 'counter', data: '0' }), null)
   await Promise.all([17, 17, 16].map((times) => runProcess('increment.ts', [server.url, 'counter', String(times)])))
   assert.deepEqual([(await store.get('counter'))?.data, (await store.get('counter'))?.version], ['50', 51])
 })
@@ -82,7 +83,7 @@ test('nothing acknowledged is lost when the writers are killed', async () => {
 test('characters that PostgreSQL has no place for are not confused with what stands for them', async () => {
   const { store } = await make()
   const users = ['\0', '\u0001', '\u00010', '\u00011', '\u0001\u00011', '0', '1']
-  for (const [i, userId] of users.entries()) await store.put({ ...record(`${userId}${i}`), userId }, null)
+  for (const [i, userId] of users.entries()) await store.put(record({ id: `${userId}${i}`, userId }), null)
   for (const [i, userId] of users.entries()) {
     const found = await store.listByUser(userId)
     assert.deepEqual([found.length, found[0]?.id, found[0]?.userId], [1, `${userId}${i}`, userId])
@@ -108,8 +109,8 @@ test('every statement finds its rows by an index', async () => {
   await store.get('id7', { settles: true })
   await store.listByUser('user7')
   await store.scan({ cursor: 'id7', limit: 10 })
-  await store.put({ ...record('id7'), version: 2 }, 1)
-  await store.put({ ...record('id7'), expiresAt: 0 }, 1)
+  await store.put(record({ id: 'id7', version: 2 }), 1)
+  await store.put(record({ id: 'id7', expiresAt: 0 }), 1)
   await store.delete(['id7', 'id8'])
   await store.sweep(10)
   const connection = await pool.connect()
@@ -134,7 +135,7 @@ test('every statement finds its rows by an index', async () => {
 test('extending a session leaves the indexes alone, but for about once an hour', async () => {
   const clock = fakeClock()
   const { store, table } = await make(clock)
-  let kept = record('kept', clock.now())
+  let kept = record({ id: 'kept', expiresAt: clock.now() + 1_800_000 })
   await store.put(kept, null)
   const seen = new Set<unknown>()
   for (let minutes = 0; minutes < 600; minutes += 3) {
@@ -154,7 +155,7 @@ test('extending a session leaves the indexes alone, but for about once an hour',
 test('two sweep side by side, and neither waits for the other or takes what is written anew', async () => {
   const clock = fakeClock()
   const { store, another, table } = await make(clock)
-  for (let i = 0; i < 100; i++) await store.put(record(`s${i}`, clock.now()), null)
+  for (let i = 0; i < 100; i++) await store.put(record({ id: `s${i}`, expiresAt: clock.now() + 1_800_000 }), null)
   clock.advance('3600000ms')
   const other = await pools[0]!.connect()
   await other.query('BEGIN')
@@ -163,7 +164,7 @@ test('two sweep side by side, and neither waits for the other or takes what is w
   assert.equal(one + two + (await store.sweep(60)), 99)
   await other.query('COMMIT')
   other.release()
-  assert.equal(await store.put(record('s7', clock.now()), null), true)
+  assert.equal(await store.put(record({ id: 's7', expiresAt: clock.now() + 1_800_000 }), null), true)
   assert.equal(await store.sweep(60), 0)
   assert.ok(await store.get('s7'))
 })
@@ -171,7 +172,7 @@ test('two sweep side by side, and neither waits for the other or takes what is w
 test('a machine whose clock is ahead sweeps nothing that is live', async () => {
   const { store, table } = await make()
   const ahead = postgresStore(pools[1]!, { table, clock: { now: () => Date.now() + 3 * 3_600_000 } })
-  await store.put(record('a'), null)
+  await store.put(record({ id: 'a' }), null)
   assert.equal(await ahead.sweep(10), 0)
   assert.equal((await store.get('a'))?.id, 'a')
 })
@@ -184,7 +185,7 @@ describe('a server that does not answer', () => {
     const pool = new Pool({ connectionString: server.url, max: 1 })
     const leaving = new AbortController()
     const only = await pool.connect()
-    const put = postgresStore(pool, { table }).put(record('late'), null, { signal: leaving.signal })
+    const put = postgresStore(pool, { table }).put(record({ id: 'late' }), null, { signal: leaving.signal })
     leaving.abort(new Error('left'))
     only.release()
     await assert.rejects(put, /left/)
@@ -198,7 +199,7 @@ describe('a server that does not answer', () => {
     const pool = new Pool({ connectionString: server.url, max: 3, connectionTimeoutMillis: 2_000 })
     pool.on('error', () => {})
     const store = postgresStore(pool, { table })
-    await store.put(record('a'), null)
+    await store.put(record({ id: 'a' }), null)
     server.pause()
     try {
       const calls = Array.from({ length: 9 }, () => assert.rejects(store.get('a', leftAfter(100))))
@@ -252,12 +253,12 @@ describe('a primary with a synchronous standby', () => {
 
   test('the standby is not believed, and takes no writes', async () => {
     const [store, stale] = [postgresStore(pairPools[0]!), postgresStore(pairPools[1]!)]
-    await store.put(record('a'), null)
+    await store.put(record({ id: 'a' }), null)
     await replayed()
     for (const id of ['a', 'b']) await assert.rejects(stale.get(id), /is a standby/)
     await assert.rejects(stale.listByUser('anna'), /is a standby/)
-    await assert.rejects(stale.put({ ...record('a'), version: 2 }, 1), { code: '25006' })
-    await assert.rejects(stale.put({ ...record('a'), expiresAt: 0 }, 1), { code: '25006' })
+    await assert.rejects(stale.put(record({ id: 'a', version: 2 }), 1), { code: '25006' })
+    await assert.rejects(stale.put(record({ id: 'a', expiresAt: 0 }), 1), { code: '25006' })
     await assert.rejects(stale.delete(['a']), { code: '25006' })
   })
 
@@ -268,10 +269,13 @@ describe('a primary with a synchronous standby', () => {
     const callOff = async () => {
       while ((await pool.query(waiting)).rowCount === 0);
     }
-    await store.put(record('ending'), null)
+    await store.put(record({ id: 'ending' }), null)
     pair.standby.pause()
     try {
-      await Promise.all([callOff(), assert.rejects(store.put(record('lonely'), null), /committed with a warning/)])
+      await Promise.all([
+        callOff(),
+        assert.rejects(store.put(record({ id: 'lonely' }), null), /committed with a warning/),
+      ])
       await Promise.all([callOff(), assert.rejects(store.delete(['ending']), /committed with a warning/)])
       assert.equal((await store.get('lonely'))?.id, 'lonely')
       await Promise.all([callOff(), assert.rejects(store.get('lonely', { settles: true }), /committed with a warning/)])
@@ -291,7 +295,7 @@ describe('the table', () => {
     const schema = postgresStoreSchema('shop.sessions')
     await Promise.all(Array.from({ length: 10 }, (_, i) => [one, two][i % 2]!.query(schema)))
     const store = postgresStore(one, { table: 'shop.sessions' })
-    await store.put(record('a'), null)
+    await store.put(record({ id: 'a' }), null)
     await two.query(schema)
     assert.ok(await store.get('a'))
   })
@@ -321,7 +325,7 @@ describe('the table', () => {
     })
     const [shop, crm] = await Promise.all([make(), make()])
     const [one, two] = [postgresStore(pool, shop), postgresStore(pool, crm)]
-    await one.put(record('a'), null)
+    await one.put(record({ id: 'a' }), null)
     assert.deepEqual([(await one.get('a'))?.version, await two.get('a')], [1, null])
     await pool.end()
   })
@@ -372,20 +376,5 @@ async function switchboard(to: number) {
       lines = []
     },
     close: () => void listener.close(),
-  }
-}
-
-function record(id: string, now = Date.now()): SessionRecord {
-  return {
-    id,
-    userId: 'anna',
-    credential: '',
-    identity: '{}',
-    data: '{}',
-    createdAt: now,
-    seenAt: now,
-    expiresAt: now + 1_800_000,
-    epoch: 0,
-    version: 1,
   }
 }

@@ -6,6 +6,7 @@ import { redisStore } from 'holdfast/stores/redis'
 import { fakeClock, testStore } from 'holdfast/testing'
 import { createClient, createClientPool, createCluster, createSentinel } from 'redis'
 import { startRedis, startRedisCluster, startRedisSentinel } from '../../../scripts/servers/redis.ts'
+import { record } from './record.ts'
 
 const deaf = { disableOfflineQueue: true } as const
 
@@ -334,11 +335,4 @@ async function surely<T>(call: () => Promise<T>): Promise<T> {
       await new Promise((resolve) => setTimeout(resolve, 20))
     }
   }
-}
-
-function record(o: Partial<SessionRecord> = {}): SessionRecord {
-  const now = Date.now()
-  const id = Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString('base64url')
-  const times = { createdAt: now, seenAt: now, expiresAt: now + 1_800_000 }
-  return { id, userId: 'anna', credential: '', identity: '{}', data: '{}', ...times, epoch: 0, version: 1, ...o }
 }

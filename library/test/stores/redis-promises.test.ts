@@ -8,6 +8,7 @@ import { createClient } from 'redis'
 import { startRedis } from '../../../scripts/servers/redis.ts'
 import type { Server } from '../../../scripts/servers/server.ts'
 import { runProcess } from './processes/processes.ts'
+import { record } from './record.ts'
 
 let server: Server
 let client: ReturnType<typeof createClient>
@@ -37,7 +38,7 @@ test('fifty increments by three processes are fifty', async () => {
 
 test('a read is one command, and so is a write on the hot path', async () => {
   const store = redisStore(client, { prefix: freshPrefix() })
-  const first = record({})
+  const first = record()
   await store.put(first, null)
   assert.deepEqual(await commandsOf(() => store.get(first.id)), { get: 1 })
   const second = { ...first, version: 2, seenAt: first.seenAt + 1, expiresAt: first.expiresAt + 1 }
@@ -66,7 +67,7 @@ test('touching a session writes to the user index at most about once per idle wi
 test('Redis drops what has expired by itself, a minute later at most, and the index after it', async () => {
   const prefix = freshPrefix()
   const store = redisStore(client, { prefix })
-  const kept = record({})
+  const kept = record()
   await store.put(kept, null)
   const recordEnd = await client.pExpireTime(`${prefix}s:${kept.id}`)
   assert.equal(recordEnd, kept.expiresAt + 60_000)
@@ -77,7 +78,7 @@ test('Redis drops what has expired by itself, a minute later at most, and the in
 test('dead entries of the index are cleared away by later writes, live ones never', async () => {
   const prefix = freshPrefix()
   const store = redisStore(client, { prefix })
-  const lasting = record({})
+  const lasting = record()
   await store.put(lasting, null)
   const bucket = await bucketOf(prefix)
   const second = Math.floor(Date.now() / 1000)
@@ -87,7 +88,7 @@ test('dead entries of the index are cleared away by later writes, live ones neve
     Array.from({ length: 200 }, (_, i) => ended(62 + i * 600)),
   )
   await client.zAdd(bucket, ended(30))
-  const another = record({})
+  const another = record()
   await store.put(another, null)
   assert.equal(await client.zCard(bucket), 3)
   assert.deepEqual(new Set((await store.listByUser('anna')).map(({ id }) => id)), new Set([lasting.id, another.id]))
@@ -96,7 +97,7 @@ test('dead entries of the index are cleared away by later writes, live ones neve
 test('a machine whose clock is a day ahead hides no session of the others', async () => {
   const prefix = freshPrefix()
   const store = redisStore(client, { prefix })
-  const kept = record({})
+  const kept = record()
   await store.put(kept, null)
   const ahead = fakeClock(Date.now() + 86_400_000)
   const theirs = record({ seenAt: ahead.now(), expiresAt: ahead.now() + 1_800_000 })
@@ -107,7 +108,7 @@ test('a machine whose clock is a day ahead hides no session of the others', asyn
 test('a list that is overtaken by a replacement has the session that came instead', async () => {
   const prefix = freshPrefix()
   const store = redisStore(client, { prefix })
-  const chain = Array.from({ length: 4 }, () => record({}))
+  const chain = Array.from({ length: 4 }, () => record())
   await store.put(chain[0]!, null)
   let looks = 0
   const slow = {
@@ -142,7 +143,7 @@ test('clocks that are a minute apart hide no live session', async () => {
   const kept = record({ seenAt: late.now(), expiresAt: end })
   await behind.put(kept, null)
   late.advance(`${end - late.now() - 1000}ms`)
-  await redisStore(client, { prefix, clock: fakeClock(late.now() + 59_000) }).put(record({}), null)
+  await redisStore(client, { prefix, clock: fakeClock(late.now() + 59_000) }).put(record(), null)
   assert.equal((await behind.get(kept.id))?.id, kept.id)
   assert.ok((await behind.listByUser('anna')).some(({ id }) => id === kept.id))
 })
@@ -150,7 +151,7 @@ test('clocks that are a minute apart hide no live session', async () => {
 test('a user who signs out leaves nothing behind', async () => {
   const prefix = freshPrefix()
   const store = redisStore(client, { prefix })
-  const [one, two] = [record({}), record({})]
+  const [one, two] = [record(), record()]
   await store.put(one, null)
   await store.put(two, null)
   await store.delete([one.id])
@@ -168,7 +169,7 @@ test('a guest takes no room in the index', async () => {
 test('scripts that the server forgot are sent again', async () => {
   const store = redisStore(client, { prefix: freshPrefix() })
   await client.scriptFlush()
-  const kept = record({})
+  const kept = record()
   assert.equal(await store.put(kept, null), true)
   await client.scriptFlush()
   assert.equal(await store.put({ ...kept, version: 2 }, 1), true)
@@ -177,7 +178,7 @@ test('scripts that the server forgot are sent again', async () => {
 test('a record of a newer Holdfast is not guessed at, but can be ended', async () => {
   const prefix = freshPrefix()
   const store = redisStore(client, { prefix })
-  const future = record({})
+  const future = record()
   await client.set(`${prefix}s:${future.id}`, Buffer.from([9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]))
   const refused = (error: unknown) => error instanceof ConfigError && /newer Holdfast.*format 9/.test(error.message)
   await assert.rejects(store.get(future.id), refused)
@@ -191,7 +192,7 @@ test('a record that was cut short is refused, and can be ended', async () => {
   const prefix = freshPrefix()
   const store = redisStore(client, { prefix })
   for (const length of [1, 11, 12, 13, 20]) {
-    const cut = record({})
+    const cut = record()
     await store.put(cut, null)
     const key = `${prefix}s:${cut.id}`
     await client.set(key, (await client.withTypeMapping({ [36]: Buffer }).get(key))!.subarray(0, length))
@@ -210,9 +211,9 @@ test('a server of these tests may be stopped twice', async () => {
 test('every character of a prefix is taken literally', async () => {
   for (const prefix of ['a*:', 'a?:', 'a[b]:', 'a\\:', 'a^:', 'ä🛒:']) {
     const store = redisStore(client, { prefix })
-    const kept = record({})
+    const kept = record()
     await store.put(kept, null)
-    await redisStore(client, { prefix: 'axb:' }).put(record({}), null)
+    await redisStore(client, { prefix: 'axb:' }).put(record(), null)
     assert.deepEqual(
       (await walk(store)).map(({ id }) => id),
       [kept.id],
@@ -225,7 +226,7 @@ test("the store's commands go without the client's timer per command", async (t)
   await client.get('x')
   assert.equal(timer.mock.callCount(), 1, 'node-redis does it otherwise now; is this still worth doing?')
   const store = redisStore(client, { prefix: freshPrefix() })
-  const kept = record({})
+  const kept = record()
   await store.put(kept, null)
   await store.get(kept.id)
   await store.listByUser('anna')
@@ -238,7 +239,7 @@ test('what Redis refuses is a rejection', async () => {
   const closed = createClient({ url: server.url })
   const store = redisStore(closed)
   await assert.rejects(store.get('x'))
-  await assert.rejects(store.put(record({}), null))
+  await assert.rejects(store.put(record(), null))
   await assert.rejects(store.delete(['x']))
   await assert.rejects(store.listByUser('x'))
 })
@@ -249,13 +250,6 @@ test('expiresAt must be an instant', async () => {
     await assert.rejects(store.put(record({ expiresAt }), null), RangeError)
   }
 })
-
-function record(o: Partial<SessionRecord>): SessionRecord {
-  const now = Date.now()
-  const id = Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString('base64url')
-  const times = { createdAt: now, seenAt: now, expiresAt: now + 1_800_000 }
-  return { id, userId: 'anna', credential: '', identity: '{}', data: '{}', ...times, epoch: 0, version: 1, ...o }
-}
 
 async function bucketOf(prefix: string): Promise<string> {
   const [bucket, ...others] = await client.keys(`${prefix}u:*`)

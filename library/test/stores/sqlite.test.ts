@@ -5,10 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { test, type TestContext } from 'node:test'
-import { ConfigError, type SessionRecord } from 'holdfast'
+import { ConfigError } from 'holdfast'
 import { sqliteStore } from 'holdfast/stores/sqlite'
 import { fakeClock, testStore } from 'holdfast/testing'
 import { killAfter, runProcess, startProcess } from './processes/processes.ts'
+import { record } from './record.ts'
 
 testStore(
   'sqlite file',
@@ -39,7 +40,7 @@ testStore('sqlite in memory', () => ({ store: sqliteStore(new DatabaseSync(':mem
 test('fifty increments by three processes are fifty', async (t) => {
   const { file, open } = temporary(t)
   const store = sqliteStore(open())
-  await store.put({ ...record('counter'), data: '0' }, null)
+  await store.put(record({ id: 'counter', data: '0' }), null)
   await Promise.all([17, 17, 16].map((times) => runProcess('increment.ts', [file, 'counter', String(times)])))
   assert.equal((await store.get('counter'))?.data, '50')
   assert.equal((await store.get('counter'))?.version, 51)
@@ -74,12 +75,12 @@ test('an ending is synced to the disk, other writes are not', async (t) => {
     seen.push(sql)
     exec(sql)
   })
-  await store.put(record('a'), null)
-  await store.put({ ...record('a'), version: 2 }, 1)
+  await store.put(record({ id: 'a' }), null)
+  await store.put(record({ id: 'a', version: 2 }), 1)
   assert.deepEqual(seen, [])
   await store.delete(['a'])
-  await store.put(record('b'), null)
-  await store.put({ ...record('b'), expiresAt: 0 }, 1)
+  await store.put(record({ id: 'b' }), null)
+  await store.put(record({ id: 'b', expiresAt: 0 }), 1)
   const synced = ['PRAGMA synchronous = FULL', 'PRAGMA synchronous = NORMAL']
   assert.deepEqual(seen, [...synced, ...synced])
   assert.deepEqual({ ...database.prepare('PRAGMA synchronous').get() }, { synchronous: 1 })
@@ -90,7 +91,7 @@ test('a write waits for another process that holds the lock, without blocking th
   const [ours, theirs] = [open(), open()]
   const store = sqliteStore(ours)
   theirs.exec('BEGIN IMMEDIATE')
-  const put = store.put(record('a'), null)
+  const put = store.put(record({ id: 'a' }), null)
   let turns = 0
   const settled = put.then(() => (turns = Infinity))
   while (turns++ < 20) await new Promise((resolve) => setTimeout(resolve, 1))
@@ -104,7 +105,7 @@ test('a write gives up after a while, and has written nothing', async (t) => {
   const [ours, theirs] = [open(), open()]
   const store = sqliteStore(ours)
   theirs.exec('BEGIN IMMEDIATE')
-  await assert.rejects(store.put(record('a'), null), /locked/)
+  await assert.rejects(store.put(record({ id: 'a' }), null), /locked/)
   await assert.rejects(store.delete(['a'], { signal: AbortSignal.abort() }), /locked/)
   theirs.exec('COMMIT')
   assert.equal(await store.get('a'), null)
@@ -114,11 +115,11 @@ test('reads go on while many writes wait for the lock, and the writes then come 
   const { open } = temporary(t)
   const [ours, theirs] = [open(), open()]
   const store = sqliteStore(ours)
-  await store.put(record('a'), null)
+  await store.put(record({ id: 'a' }), null)
   theirs.exec('BEGIN IMMEDIATE')
   const done: number[] = []
   const writes = Array.from({ length: 20 }, (_, i) =>
-    store.put({ ...record('a'), version: i + 2 }, i + 1).then((written) => written && done.push(i)),
+    store.put(record({ id: 'a', version: i + 2 }), i + 1).then((written) => written && done.push(i)),
   )
   const leaves = new AbortController()
   const left = assert.rejects(store.delete(['a'], { signal: leaves.signal }), /locked/)
@@ -155,7 +156,7 @@ test('a table must have the name of one', async (t) => {
     assert.throws(() => sqliteStore(open(), { table }), ConfigError, table)
   }
   const [shop, crm] = [sqliteStore(open(), { table: 'shop' }), sqliteStore(open(), { table: 'Crm_2' })]
-  await shop.put(record('a'), null)
+  await shop.put(record({ id: 'a' }), null)
   assert.equal(await crm.get('a'), null)
 })
 
@@ -187,20 +188,4 @@ function temporary(t: TestContext): { file: string; open: () => DatabaseSync } {
     return connection
   }
   return { file, open }
-}
-
-function record(id: string): SessionRecord {
-  const now = Date.now()
-  return {
-    id,
-    userId: 'anna',
-    credential: '',
-    identity: '{}',
-    data: '{}',
-    createdAt: now,
-    seenAt: now,
-    expiresAt: now + 3_600_000,
-    epoch: 0,
-    version: 1,
-  }
 }
