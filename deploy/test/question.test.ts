@@ -81,6 +81,20 @@ for (const proxy of [haproxy, caddy]) {
   })
 }
 
+it('HAProxy lets nobody in where there is no room to say who it is', async () => {
+  const answer = { 'x-holdfast-user': 'ada', 'x-holdfast-roles': 'r'.repeat(20_000) }
+  await answeredWith(
+    200,
+    haproxy,
+    async (front, heard) => {
+      const { status } = await ask(front, '/orders/1', { headers: { 'x-long': 'a'.repeat(30_000) } })
+      assert.equal(status, 503)
+      assert.equal(heard.length, 1, 'the question alone')
+    },
+    answer,
+  )
+})
+
 /** What Holdfast hears when these bytes come; it refuses. */
 function questionOf(
   proxy: Proxy,
@@ -93,17 +107,18 @@ function questionOf(
   })
 }
 
-/** With the proxy in front of a server that answers each question with `status` alone; it is the application, too. */
+/** With the proxy in front of a server that answers each question with `status` and `headers` alone; it is the application, too. */
 async function answeredWith<T>(
   status: number,
   proxy: Proxy,
   run: (front: Server, heard: readonly IncomingMessage[]) => Promise<T>,
+  headers: Readonly<Record<string, string>> = {},
 ): Promise<T> {
   const heard: IncomingMessage[] = []
   const holdfast = createServer((request, response) => {
     const isCheck = /^\/(healthz|readyz)$/.test(request.url ?? '')
     if (!isCheck) heard.push(request)
-    response.writeHead(isCheck ? 200 : status).end()
+    response.writeHead(isCheck ? 200 : status, headers).end()
   }).listen(0, '127.0.0.1')
   await once(holdfast, 'listening')
   const address = `127.0.0.1:${(holdfast.address() as AddressInfo).port}`
