@@ -73,7 +73,7 @@ export function redisFeed(client: RedisFeedClient, o: RedisFeedOptions = {}): Fe
   const proof = o.durability === undefined ? null : proofOf('redisFeed', client, o.durability)
   const shared = client.withCommandOptions({ timeout: undefined } as object) as Commands
   const within = deadline(patienceMs)
-  const unlessAnswered = lookingAnew(client)
+  const looking = lookingAnew(client)
   // After a failover this is redirected, and the client learns of it.
   const learn = () => shared.xLen(key)
   const write =
@@ -110,10 +110,9 @@ export function redisFeed(client: RedisFeedClient, o: RedisFeedOptions = {}): Fe
 
   return {
     async publish(notice, { signal } = {}) {
-      unlessAnswered(signal)
       const add = (to: Commands) =>
         to.eval(publishScript, { keys: [key], arguments: [JSON.stringify(notice), String(retentionMs)] })
-      await (write === null ? add(shared) : write(key, add))
+      await looking(signal, () => (write === null ? add(shared) : write(key, add)))
     },
 
     async *follow({ since, signal, now }) {

@@ -15,12 +15,25 @@ export function lookAnew(client: object): void {
   ;(client as Cluster)._slots?.rediscover().catch(() => {})
 }
 
-/** Looks anew when `signal` aborts. Calls that run out together share a signal, so there is one listener for all of them. */
-export function lookingAnew(client: object): (signal: AbortSignal | undefined) => void {
+export type Looking = <T>(signal: AbortSignal | undefined, call: () => Promise<T>) => Promise<T>
+
+/**
+ * Looks anew when `signal` aborts: calls that run out together share a signal, so there is one listener for all of them. And when the client knows of nobody
+ * for a slot: node-redis takes a topology as it is while a primary is missing, answers with a `TypeError`, and asks nobody again.
+ */
+export function lookingAnew(client: object): Looking {
+  if (!('_slots' in client)) return (_, call) => call()
   let last: AbortSignal | undefined
-  return (signal) => {
-    if (signal === last || !('_slots' in client)) return
-    last = signal
-    signal?.addEventListener('abort', () => lookAnew(client), { once: true })
+  return async (signal, call) => {
+    if (signal !== last) {
+      last = signal
+      signal?.addEventListener('abort', () => lookAnew(client), { once: true })
+    }
+    try {
+      return await call()
+    } catch (error) {
+      if (error instanceof TypeError) lookAnew(client)
+      throw error
+    }
   }
 }

@@ -80,7 +80,7 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
   const recordKeys = `${prefix}s:`
   const bucketKeys = `${prefix}u:`
   const redis = storing(client)
-  const unlessAnswered = lookingAnew(client)
+  const looking = lookingAnew(client)
   const confirmed =
     o.durability === undefined
       ? null
@@ -186,28 +186,25 @@ export function redisStore(client: RedisStoreClient, o: RedisStoreOptions = {}):
   }
 
   return {
-    get(id, o) {
-      unlessAnswered(o?.signal)
-      return get(id, o)
-    },
+    get: (id, o) => looking(o?.signal, () => get(id, o)),
 
-    async put(record, expected, o) {
-      unlessAnswered(o?.signal)
-      const now = clock.now()
-      return record.expiresAt > now ? putLive(record, expected, now) : endIf(record, expected, now)
-    },
+    put: (record, expected, o) =>
+      looking(o?.signal, async () => {
+        const now = clock.now()
+        return record.expiresAt > now ? putLive(record, expected, now) : endIf(record, expected, now)
+      }),
 
-    async delete(ids, o) {
-      unlessAnswered(o?.signal)
-      const ended = await Promise.all(ids.map(end))
-      return ids.filter((_, i) => ended[i])
-    },
+    delete: (ids, o) =>
+      looking(o?.signal, async () => {
+        const ended = await Promise.all(ids.map(end))
+        return ids.filter((_, i) => ended[i])
+      }),
 
-    async listByUser(userId, o) {
-      unlessAnswered(o?.signal)
-      const place = await placeOf(userId)
-      return listed(userId, () => indexed(place), get)
-    },
+    listByUser: (userId, o) =>
+      looking(o?.signal, async () => {
+        const place = await placeOf(userId)
+        return listed(userId, () => indexed(place), get)
+      }),
 
     async scan({ cursor, limit }) {
       const [node, at] = (cursor ?? '0 0').split(' ').map(Number) as [number, number]

@@ -1,4 +1,4 @@
-// A Cluster whose primary goes silent with its connections open: nothing tells the client that another took its place.
+// A Cluster whose primary goes silent with its connections open, or is missing: nothing tells the client that another took its place.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { redisFeed } from 'holdfast/feeds/redis'
@@ -29,9 +29,9 @@ async function connect() {
 }
 
 /** Calls as `createSessions` does: with a signal, for half a second, and again. Fails when none of them is answered. */
-async function answered<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+async function answered<T>(call: (signal: AbortSignal) => Promise<T>, given?: AbortSignal): Promise<T> {
   for (const until = performance.now() + 20_000; performance.now() < until;) {
-    const signal = AbortSignal.timeout(500)
+    const signal = given ?? AbortSignal.timeout(500)
     const givenUp = new Promise<never>((_, reject) =>
       signal.addEventListener('abort', () => reject(new Error('no answer'))),
     )
@@ -66,4 +66,22 @@ test('the store and the feed find the primary that took the place of a silent on
   })
   assert.deepEqual(following, [{ kind: 'keys' }])
   primary.resume()
+})
+
+test('the store and the feed find a primary of which the client learned nothing', async () => {
+  const client = await connect()
+  // Each call is answered at once, so no deadline runs out.
+  const never = new AbortController().signal
+  const kept = record({ expiresAt: Date.now() + 60_000 })
+  const store = redisStore(client)
+  await store.put(kept, null)
+  // It takes a topology as it is while a primary is missing, and asks nobody again.
+  // oxlint-disable-next-line eslint/no-underscore-dangle -- what node-redis calls it
+  const known = (client as unknown as { _slots: { slots: unknown[] } })._slots
+  known.slots.fill(undefined)
+  await assert.rejects(store.get(kept.id), TypeError)
+  assert.deepEqual(await answered(() => store.get(kept.id), never), kept)
+  known.slots.fill(undefined)
+  await assert.rejects(redisFeed(client).publish({ kind: 'keys' }), TypeError)
+  await answered(() => redisFeed(client).publish({ kind: 'keys' }), never)
 })
