@@ -21,6 +21,8 @@ async function following(all: readonly Pick<ReturnType<typeof createSessions>, '
 
 const jwk = { ...generateKeyPairSync('ed25519').privateKey.export({ format: 'jwk' }), kid: 'one', alg: 'EdDSA' }
 const service = 'shop'
+/** Nothing here is about outages, and a busy machine takes its time. */
+const deadline = '5s'
 const credentials = [
   opaqueCredentials(),
   assertionCredentials({ issuer: 'https://accounts.example', service, keys: staticKeys({ keys: [jwk] }) }),
@@ -57,7 +59,8 @@ describe('on Redis', () => {
   testSessions(
     'with a feed',
     async (o) => {
-      const make = () => createSessions({ ...o, store: redisStore(client), feed: redisFeed(client), credentials })
+      const make = () =>
+        createSessions({ ...o, store: redisStore(client), feed: redisFeed(client), credentials, deadline })
       const both = [make(), make()] as const
       await following(both)
       return {
@@ -93,7 +96,7 @@ describe('behind the session service', () => {
     testSessions(
       name,
       async (o) => {
-        const connect = ({ url }: Server) => connectSessions({ ...o, url, clientId, clientSecret })
+        const connect = ({ url }: Server) => connectSessions({ ...o, url, clientId, clientSecret, deadline })
         const both = [connect(services[0]), connect(services[second])] as const
         await following(both)
         return {
