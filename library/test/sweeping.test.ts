@@ -21,7 +21,8 @@ test('more expired sessions are removed than are begun', async () => {
 test('no sweep begins while one is under way, so that a slow engine has no more of them', async () => {
   const answers: ((removed: number) => void)[] = []
   const sweep = () => new Promise<number>((resolve) => void answers.push(resolve))
-  const sessions = createSessions({ store: { ...memoryStore(), sweep }, lifetime: { idle: '30m', absolute: '12h' } })
+  const store = { ...memoryStore(), sweep }
+  const sessions = createSessions({ store, lifetime: { idle: '30m', absolute: '12h' } })
   for (let i = 0; i < 256; i++) await sessions.start('ada')
   assert.equal(answers.length, 1)
   answers[0]!(0)

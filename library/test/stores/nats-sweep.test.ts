@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { JetStreamManager } from '@nats-io/jetstream'
-import { natsStore, natsStoreStream, type NatsJetStream } from 'holdfast/stores/nats'
+import { natsStore, natsStoreStream } from 'holdfast/stores/nats'
 import { clientOf, one } from '../nats-fixtures.ts'
 import { record } from './record.ts'
 
@@ -15,7 +15,7 @@ async function world() {
   await manager.streams.add(natsStoreStream())
   const world = { now: Date.now(), reads: 0, failing: false }
   const { streams } = manager
-  const counted: NatsJetStream = {
+  const counted: Parameters<typeof natsStore>[1] = {
     jetstream: () => manager.jetstream(),
     streams: {
       info: (name) => streams.info(name),
