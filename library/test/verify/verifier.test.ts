@@ -281,23 +281,15 @@ describe('an ending', () => {
   })
 
   test('while a look-up is under way wins over what that finds', async () => {
-    const slow = gate()
-    let hold = false
-    const b = await w.process({}, (store) =>
-      around(store, async (call, run) => {
-        const found = await run()
-        if (call === 'get' && hold) await slow.promise
-        return found
-      }),
-    )
+    const b = await slow()
     const a = await w.process()
     const { token, session } = await a.sessions.start('ada')
-    hold = true
+    b.hold()
     const opening = b.sessions.open(token)
     await settled()
     await a.sessions.end(session.id!)
     await b.read()
-    slow.open()
+    b.answer()
     assert.equal((await opening).refused, 'ended')
     assert.equal((await b.sessions.open(token)).refused, 'ended')
   })
@@ -349,51 +341,31 @@ describe('a change of roles', () => {
   })
 
   test('while a look-up is under way is looked for again', async () => {
-    const slow = gate()
-    let hold = false
-    const b = await w.process({}, (store) =>
-      around(store, async (call, run) => {
-        const found = await run()
-        if (call === 'get' && hold) {
-          hold = false
-          await slow.promise
-        }
-        return found
-      }),
-    )
+    const b = await slow()
     const a = await w.process()
     const { token } = await a.sessions.start('ada', { roles: ['clerk'] })
-    hold = true
+    b.hold()
     const opening = b.sessions.open(token)
     await settled()
     await a.sessions.setRoles('ada', ['guest'])
     await b.read()
-    slow.open()
+    b.answer()
     assert.deepEqual((await opening).roles, ['guest'])
   })
 })
 
 describe('a gap', () => {
   test('forgets what is cached, and look-ups that began before it are not cached', async () => {
-    const slow = gate()
-    let hold = false
-    const b = await w.process({}, (store) =>
-      around(store, async (call, run) => {
-        const found = await run()
-        if (call === 'get' && hold) await slow.promise
-        return found
-      }),
-    )
+    const b = await slow()
     const a = await w.process()
     const [ada, bob] = [await a.sessions.start('ada'), await a.sessions.start('bob')]
     await b.sessions.open(ada.token)
-    hold = true
+    b.hold()
     const opening = b.sessions.open(bob.token)
     await settled()
     w.clock.advance('1ms')
     await b.read({ gap: true })
-    hold = false
-    slow.open()
+    b.answer()
     assert.equal((await opening).userId, 'bob')
     b.calls.length = 0
     await b.sessions.open(ada.token)
@@ -469,24 +441,16 @@ describe('remembered endings', () => {
   })
 
   test('are known to a look-up that was under way when it ended, however many came after', async () => {
-    const slow = gate()
-    let hold = false
-    const b = await w.process({ cache: { maxEndings: 1 } }, (store) =>
-      around(store, async (call, run) => {
-        const found = await run()
-        if (call === 'get' && hold) await slow.promise
-        return found
-      }),
-    )
+    const b = await slow({ cache: { maxEndings: 1 } })
     const a = await w.process()
     const [ada, eve] = [await a.sessions.start('ada'), await a.sessions.start('eve')]
-    hold = true
+    b.hold()
     const opening = b.sessions.open(ada.token)
     await settled()
     await a.sessions.end(ada.session.id!)
     await a.sessions.end(eve.session.id!)
     await b.read()
-    slow.open()
+    b.answer()
     assert.equal((await opening).refused, 'ended')
   })
 })
@@ -578,6 +542,20 @@ describe('watching', () => {
     await Promise.all([ended.promise, awake(ended.promise)])
   })
 })
+
+/** A process whose look-ups, from `hold()` on, are answered only when `answer()` is called. */
+async function slow(o: Parameters<World['process']>[0] = {}) {
+  const late = gate()
+  let isHeld = false
+  const process = await w.process(o, (store) =>
+    around(store, async (call, run) => {
+      const found = await run()
+      if (call === 'get' && isHeld) await late.promise
+      return found
+    }),
+  )
+  return { ...process, hold: () => void (isHeld = true), answer: late.open }
+}
 
 /** Its timers do not keep a process alive. */
 async function awake(until: Promise<unknown>): Promise<void> {
