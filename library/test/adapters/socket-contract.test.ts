@@ -1,8 +1,7 @@
 // The contract of adapters for sockets can fail: adapters that each break one promise go red, and at the rule that names the promise.
-import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import type { Exchange, Requirement, SessionError } from 'holdfast'
 import { socketAdapterContract, type SocketAdapterUnderTest, type SocketHandler } from 'holdfast/testing'
+import { testContract, type Broken } from '../broken.ts'
 
 type Sessions = Parameters<SocketAdapterUnderTest['serve']>[0]
 type AnySession = Parameters<SocketHandler>[0]
@@ -82,8 +81,7 @@ function altered(exchange: Exchange, own: Partial<Exchange>): Exchange {
   return { ...exchange, ...own }
 }
 
-/** What is broken → how, and a rule that has to notice. */
-const broken: Record<string, { make: () => SocketAdapterUnderTest; noticedBy: RegExp }> = {
+const broken: Broken<SocketAdapterUnderTest> = {
   'an adapter that looks at no credential': {
     make: () => but({ open: (sessions, exchange) => sessions.open(altered(exchange, { header: () => null })) }),
     noticedBy: /has the user of the credential/,
@@ -223,44 +221,4 @@ const broken: Record<string, { make: () => SocketAdapterUnderTest; noticedBy: Re
   },
 }
 
-const noticed = new Set<string>()
-/** Side by side, since a rule waits a while for what does not come. */
-const verdicts = Object.entries(broken).map(([what, { make, noticedBy }]) => ({
-  what,
-  noticedBy,
-  verdict: redRules(make()),
-}))
-
-for (const { what, noticedBy, verdict } of verdicts) {
-  test(`the contract notices ${what}`, async () => {
-    const red = await verdict
-    for (const name of red) noticed.add(name)
-    assert.ok(
-      red.some((name) => noticedBy.test(name)),
-      `only these went red: ${red.join('; ') || 'none'}`,
-    )
-  })
-}
-
-test('every rule of the contract notices something', () => {
-  assert.deepEqual(
-    socketAdapterContract.map(({ name }) => name).filter((name) => !noticed.has(name)),
-    [],
-  )
-})
-
-test('an adapter that is right passes', async () => {
-  assert.deepEqual(await redRules(but({})), [])
-})
-
-async function redRules(adapter: SocketAdapterUnderTest): Promise<string[]> {
-  const all = await Promise.all(
-    socketAdapterContract.map(({ name, check }) =>
-      check(adapter).then(
-        () => [],
-        () => [name],
-      ),
-    ),
-  )
-  return all.flat()
-}
+testContract(socketAdapterContract, broken, () => but({}))

@@ -1,9 +1,8 @@
 // The contract can fail: against feeds that each break one promise, it goes red, and at the rule that names the promise.
-import assert from 'node:assert/strict'
-import { describe, test } from 'node:test'
 import type { Feed, FeedStep, Notice } from 'holdfast'
 import { memoryFeed } from 'holdfast/feeds/memory'
 import { feedContract, type FeedUnderTest } from 'holdfast/testing'
+import { testContract, type Broken } from '../broken.ts'
 
 /** A log of which everything that is kept can be removed, and a feed on it that is right. */
 function trimmable(): { feed: Feed; trim: () => Promise<void>; log: Notice[] } {
@@ -50,8 +49,7 @@ function stepping(change: (step: FeedStep, now: () => number) => FeedStep | Prom
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
 
-/** What is broken → how, and a rule that has to notice. */
-const broken: Record<string, { make: () => FeedUnderTest; noticedBy: RegExp }> = {
+const broken: Broken<FeedUnderTest> = {
   'a notice in a hundred lost': {
     make: () => {
       let published = 0
@@ -248,49 +246,8 @@ function nameOf(notice: Notice): string {
   return notice.kind === 'ended' ? notice.ids.join() : notice.kind
 }
 
-const noticed = new Set<string>()
-
-// Most of the time is spent on waiting for what never comes.
-describe('the contract notices', { concurrency: 8 }, () => {
-  for (const [what, { make, noticedBy }] of Object.entries(broken)) {
-    test(what, async () => {
-      const red = await redRules(make)
-      for (const name of red) noticed.add(name)
-      assert.ok(
-        red.some((name) => noticedBy.test(name)),
-        `only these went red: ${red.join('; ') || 'none'}`,
-      )
-    })
-  }
-})
-
-test('every rule of the contract notices something', () => {
-  assert.deepEqual(
-    feedContract.map(({ name }) => name).filter((name) => !noticed.has(name)),
-    [],
-  )
-})
-
-test('a feed that is right passes', async () => {
-  assert.deepEqual(await redRules(but(() => ({}))), [])
-})
-
-/** The names of the rules that fail. A rule that waits for what never comes has failed too. */
-async function redRules(make: () => FeedUnderTest): Promise<string[]> {
-  const verdicts = await Promise.all(
-    feedContract.map(async ({ name, check }) => ((await isGreen(check(make()))) ? [] : [name])),
-  )
-  return verdicts.flat()
-}
-
-async function isGreen(check: Promise<void>): Promise<boolean> {
-  const { promise: tooLong, resolve } = Promise.withResolvers<boolean>()
-  const timer = setTimeout(resolve, 20_000, false)
-  try {
-    return await Promise.race([check.then(() => true), tooLong])
-  } catch {
-    return false
-  } finally {
-    clearTimeout(timer)
-  }
-}
+testContract(
+  feedContract,
+  broken,
+  but(() => ({})),
+)

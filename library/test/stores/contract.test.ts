@@ -1,9 +1,8 @@
 // The contract can fail: against stores that each break one promise, it goes red, and at the rule that names the promise.
-import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import type { ScannableStore, SessionRecord, SweepableStore } from 'holdfast'
 import { memoryStore } from 'holdfast/stores/memory'
 import { fakeClock, storeContract, type StoreUnderTest } from 'holdfast/testing'
+import { testContract, type Broken } from '../broken.ts'
 
 type FullStore = SweepableStore & ScannableStore
 type Clock = ReturnType<typeof fakeClock>
@@ -37,8 +36,7 @@ async function overwrite(right: FullStore, record: SessionRecord): Promise<void>
   await right.put(record, null)
 }
 
-/** What is broken → how, and a rule that has to notice. */
-const broken: Record<string, { make: () => StoreUnderTest; noticedBy: RegExp }> = {
+const broken: Broken<StoreUnderTest> = {
   'a session that is always there': {
     make: but((right) => ({ get: async (id) => (await right.get(id)) ?? { ...ghost, id } })),
     noticedBy: /what was never put is absent/,
@@ -427,46 +425,8 @@ const broken: Record<string, { make: () => StoreUnderTest; noticedBy: RegExp }> 
   },
 }
 
-const noticed = new Set<string>()
-
-for (const [what, { make, noticedBy }] of Object.entries(broken)) {
-  test(`the contract notices ${what}`, async () => {
-    const red = await redRules(make)
-    for (const name of red) noticed.add(name)
-    assert.ok(
-      red.some((name) => noticedBy.test(name)),
-      `only these went red: ${red.join('; ') || 'none'}`,
-    )
-  })
-}
-
-test('every rule of the contract notices something', () => {
-  assert.deepEqual(
-    storeContract.map(({ name }) => name).filter((name) => !noticed.has(name)),
-    [],
-  )
-})
-
-test('a store that is right passes', async () => {
-  assert.deepEqual(await redRules(but(() => ({}))), [])
-})
-
-/** The names of the rules that fail. A rule that waits for what never comes has failed too. */
-async function redRules(make: () => StoreUnderTest): Promise<string[]> {
-  const verdicts = await Promise.all(
-    storeContract.map(async ({ name, check }) => ((await isGreen(check(make()))) ? [] : [name])),
-  )
-  return verdicts.flat()
-}
-
-async function isGreen(check: Promise<void>): Promise<boolean> {
-  const { promise: tooLong, resolve } = Promise.withResolvers<boolean>()
-  const timer = setTimeout(resolve, 10_000, false)
-  try {
-    return await Promise.race([check.then(() => true), tooLong])
-  } catch {
-    return false
-  } finally {
-    clearTimeout(timer)
-  }
-}
+testContract(
+  storeContract,
+  broken,
+  but(() => ({})),
+)
