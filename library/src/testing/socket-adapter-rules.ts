@@ -221,11 +221,11 @@ function talker(client: SocketClient): Talker {
       return over()
     },
     async chatter() {
-      let isOver = false
+      const talking = new AbortController()
       const talk = async () => {
-        for (; !isOver; await turn()) client.ask('more').catch(() => {})
+        for (; !talking.signal.aborted; await turn()) client.ask('more').catch(() => {})
       }
-      await Promise.all([over().finally(() => (isOver = true)), talk()])
+      await Promise.all([over().finally(() => talking.abort()), talk()])
     },
     close: () => client.close(),
   }
