@@ -5,13 +5,16 @@ import type { Feed, FeedStep, Notice } from 'holdfast'
 
 export const now = () => performance.now()
 
+/** Of a follower that nobody ends from outside. */
+export const forever = new AbortController().signal
+
 export function notice(id: string): Notice {
   return { kind: 'ended', ids: [id], reason: 'ended' }
 }
 
 /** The first step of a follower. */
 export async function stepOf(feed: Feed, since?: string): Promise<FeedStep> {
-  for await (const step of feed.follow({ since, signal: new AbortController().signal, now })) return step
+  for await (const step of feed.follow({ since, signal: forever, now })) return step
   return assert.fail('no step')
 }
 
