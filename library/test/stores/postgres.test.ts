@@ -9,7 +9,7 @@ import { fakeClock, testStore } from 'holdfast/testing'
 import { Pool } from 'pg'
 import { startPostgres, startPostgresPair, type PostgresPair } from '../../../scripts/servers/postgres.ts'
 import type { Server } from '../../../scripts/servers/server.ts'
-import { killAfter, runProcess, startProcess } from './processes/processes.ts'
+import { runProcess, writtenUntilKilled } from './processes/processes.ts'
 import { record } from './record.ts'
 
 let server: Server
@@ -66,18 +66,9 @@ test('fifty increments by three processes are fifty', async () => {
 test('nothing acknowledged is lost when the writers are killed', async () => {
   await pools[0]!.query(postgresStoreSchema())
   const store = postgresStore(pools[0]!)
-  const acknowledged = await Promise.all(
-    ['anna', 'bert'].map((name) => killAfter(startProcess('writer.ts', [server.url, name]), 150)),
-  )
-  const lines = acknowledged.flat()
-  const ended = new Set(lines.filter((line) => line.startsWith('-')).map((line) => line.slice(1)))
+  const { ended, live } = await writtenUntilKilled(server.url)
   for (const id of ended) assert.equal(await store.get(id), null, id)
-  const started = lines.filter((line) => line.startsWith('+')).map((line) => line.slice(1))
-  // The last ending may have happened without word of it.
-  for (const [i, id] of started.entries()) {
-    if (ended.has(id) || started[i + 1]?.split('-')[0] !== id.split('-')[0]) continue
-    assert.equal((await store.get(id))?.data.trim(), id.split('-')[1])
-  }
+  for (const id of live) assert.equal((await store.get(id))?.data.trim(), id.split('-')[1])
 })
 
 test('characters that PostgreSQL has no place for are not confused with what stands for them', async () => {

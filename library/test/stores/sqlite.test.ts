@@ -8,7 +8,7 @@ import { test, type TestContext } from 'node:test'
 import { ConfigError } from 'holdfast'
 import { sqliteStore } from 'holdfast/stores/sqlite'
 import { fakeClock, testStore } from 'holdfast/testing'
-import { killAfter, runProcess, startProcess } from './processes/processes.ts'
+import { runProcess, writtenUntilKilled } from './processes/processes.ts'
 import { record } from './record.ts'
 
 testStore(
@@ -48,19 +48,10 @@ test('fifty increments by three processes are fifty', async (t) => {
 
 test('nothing acknowledged is lost when the writers are killed', async (t) => {
   const { file, open } = temporary(t)
-  const acknowledged = await Promise.all(
-    ['anna', 'bert'].map((name) => killAfter(startProcess('writer.ts', [file, name]), 150)),
-  )
+  const { ended, live } = await writtenUntilKilled(file)
   const store = sqliteStore(open())
-  const lines = acknowledged.flat()
-  const ended = new Set(lines.filter((line) => line.startsWith('-')).map((line) => line.slice(1)))
   for (const id of ended) assert.equal(await store.get(id), null, id)
-  const started = lines.filter((line) => line.startsWith('+')).map((line) => line.slice(1))
-  // The last ending may have happened without word of it.
-  for (const [i, id] of started.entries()) {
-    if (ended.has(id) || started[i + 1]?.split('-')[0] !== id.split('-')[0]) continue
-    assert.equal((await store.get(id))?.data.trim(), id.split('-')[1])
-  }
+  for (const id of live) assert.equal((await store.get(id))?.data.trim(), id.split('-')[1])
   const { integrity_check } = open().prepare('PRAGMA integrity_check').get() as { integrity_check: string }
   assert.equal(integrity_check, 'ok')
 })
