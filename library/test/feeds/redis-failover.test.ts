@@ -1,30 +1,15 @@
 // The feed on Redis when servers die, stand still, lose what they had, or are replaced.
 import assert from 'node:assert/strict'
-import { after, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { redisFeed } from 'holdfast/feeds/redis'
 import { createClient, createSentinel } from 'redis'
 import { startRedis, startRedisSentinel } from '../../../scripts/servers/redis.ts'
 import type { Server } from '../../../scripts/servers/server.ts'
+import { connected, endings, redis } from '../redis-fixtures.ts'
 import { notice, now, publishSurely, reader } from './fixtures.ts'
 
-/** Whatever a test starts is stopped when it is over. */
-const endings: (() => unknown)[] = []
-after(async () => {
-  for (const end of endings.toReversed()) await end()
-})
-
-async function redis(settings: Record<string, string> = {}): Promise<Server> {
-  const server = await startRedis({ settings })
-  endings.push(server.stop)
-  return server
-}
-
-async function clientOf({ url }: { url: string }) {
-  const client = createClient({ url, disableOfflineQueue: true, socket: { reconnectStrategy: 20 } })
-  client.on('error', () => {})
-  await client.connect()
-  endings.push(() => client.destroy())
-  return client
+function clientOf({ url }: { url: string }) {
+  return connected(createClient({ url, disableOfflineQueue: true, socket: { reconnectStrategy: 20 } }))
 }
 
 /** A primary with a replica that reports to it. */
@@ -80,9 +65,7 @@ test('when the primary under Sentinel is killed, its successor is followed, afte
     sentinelRootNodes: [...sentinelRootNodes],
     nodeClientOptions: { disableOfflineQueue: true },
   })
-  client.on('error', () => {})
-  await client.connect()
-  endings.push(() => client.destroy())
+  await connected(client)
   const feed = redisFeed(client)
   await feed.publish(notice('before'))
   const { steps, failures, ids, until, close } = reader(feed)

@@ -1,76 +1,50 @@
 // The contract on Redis: one server, a pool, Sentinel, Cluster; alone and with replicas that have to confirm.
 import assert from 'node:assert/strict'
-import { after, before, describe, test } from 'node:test'
+import { test } from 'node:test'
 import { redisFeed, type RedisFeedClient, type RedisFeedOptions } from 'holdfast/feeds/redis'
 import { testFeed } from 'holdfast/testing'
 import { createClient, createClientPool, createCluster, createSentinel } from 'redis'
 import { startRedis, startRedisCluster, startRedisSentinel } from '../../../scripts/servers/redis.ts'
 import type { Server } from '../../../scripts/servers/server.ts'
+import { onRedis, type Client, type Engine } from '../redis-fixtures.ts'
 
 const serverOptions = { disableOfflineQueue: true } as const
+/** A node that is slow to answer, on a busy machine, is not taken for dead. */
+const settings = { 'cluster-node-timeout': '15000' }
 
-interface Connection extends RedisFeedClient {
-  connect(): Promise<unknown>
-  close(): Promise<void>
-  on(event: 'error', listener: (error: Error) => void): unknown
-  xTrim(key: string, strategy: 'MAXLEN', threshold: number): Promise<unknown>
-}
+type FeedClient = Client &
+  RedisFeedClient & { xTrim(key: string, strategy: 'MAXLEN', threshold: number): Promise<unknown> }
 
-interface Engine {
-  connection(): Connection
-  stop(): Promise<void>
-}
-
-/** The contract, on two connections that all its tests share; each test has a key of its own. */
-function contractOn(name: string, start: () => Promise<Engine>, o: RedisFeedOptions = {}): void {
-  describe(name, () => {
-    const open: Connection[] = []
-    let stop = async () => {}
-    let tests = 0
-
-    before(async () => {
-      const engine = await start()
-      stop = engine.stop
-      for (let i = 0; i < 2; i++) {
-        const client = engine.connection()
-        client.on('error', () => {})
-        await client.connect()
-        open.push(client)
-      }
-    })
-    after(async () => {
-      for (const client of open) await client.close()
-      await stop()
-    })
-
+function contractOn(name: string, start: () => Promise<Engine<FeedClient>>, o: RedisFeedOptions = {}): void {
+  onRedis(name, start, (fresh) => {
     const make = () => {
-      const key = `test${process.pid}-${tests++}`
+      const { one, two, prefix: key } = fresh()
       return {
-        feed: redisFeed(open[0]!, { key, ...o }),
-        another: () => redisFeed(open[1]!, { key, ...o }),
-        trim: async () => void (await open[0]!.xTrim(key, 'MAXLEN', 0)),
+        feed: redisFeed(one, { key, ...o }),
+        another: () => redisFeed(two, { key, ...o }),
+        trim: async () => void (await one.xTrim(key, 'MAXLEN', 0)),
       }
     }
     testFeed(name, make, { test })
   })
 }
 
-async function single(): Promise<Engine> {
+async function single(): Promise<Engine<FeedClient>> {
   const server = await startRedis()
-  return { connection: () => createClient({ url: server.url, ...serverOptions }), stop: server.stop }
+  return { client: () => createClient({ url: server.url, ...serverOptions }), stop: server.stop }
 }
 
-async function cluster(replicas: number): Promise<Engine> {
-  const { nodes, rootNodes, stop } = await startRedisCluster({ replicas })
+async function cluster(replicas: number): Promise<Engine<FeedClient>> {
+  const { nodes, rootNodes, stop } = await startRedisCluster({ replicas, settings })
   if (replicas > 0) await Promise.all(nodes.slice(0, rootNodes.length).map(untilConfirmed))
-  return { connection: () => createCluster({ rootNodes: [...rootNodes], defaults: serverOptions }), stop }
+  return { client: () => createCluster({ rootNodes: [...rootNodes], defaults: serverOptions }), stop }
 }
 
-async function sentinel(): Promise<Engine> {
+async function sentinel(): Promise<Engine<FeedClient>> {
   const { name, master, sentinelRootNodes, stop } = await startRedisSentinel()
   await untilConfirmed(master)
   const nodes = { sentinelRootNodes: [...sentinelRootNodes], nodeClientOptions: serverOptions }
-  return { connection: () => createSentinel({ name, ...nodes }), stop }
+  return { client: () => createSentinel({ name, ...nodes }), stop }
 }
 
 /** A primary takes note of a new replica only when that reports, once a second. */
@@ -84,7 +58,7 @@ async function untilConfirmed({ url }: Server): Promise<void> {
 contractOn('redis', single)
 contractOn('redis pool', async () => {
   const server = await startRedis()
-  return { connection: () => createClientPool({ url: server.url, ...serverOptions }), stop: server.stop }
+  return { client: () => createClientPool({ url: server.url, ...serverOptions }), stop: server.stop }
 })
 contractOn('redis cluster', () => cluster(0))
 contractOn('redis sentinel', sentinel)

@@ -1,33 +1,18 @@
 // The Redis store with `durability`: what was acknowledged is on the replicas, whatever becomes of the primary.
 import assert from 'node:assert/strict'
-import { after, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { ConfigError, createSessions, StoreUnavailableError, type SessionRecord } from 'holdfast'
 import { redisStore } from 'holdfast/stores/redis'
 import { fakeClock, testStore } from 'holdfast/testing'
 import { createClient, createClientPool, createCluster, createSentinel } from 'redis'
-import { startRedis, startRedisCluster, startRedisSentinel } from '../../../scripts/servers/redis.ts'
+import { startRedisCluster, startRedisSentinel } from '../../../scripts/servers/redis.ts'
+import { connected, endings, redis } from '../redis-fixtures.ts'
 import { record } from './record.ts'
 
 const deaf = { disableOfflineQueue: true } as const
 
-/** Whatever a test starts is stopped when it is over. */
-const endings: (() => unknown)[] = []
-after(async () => {
-  for (const end of endings.toReversed()) await end()
-})
-
-async function redis(settings: Record<string, string> = {}) {
-  const server = await startRedis({ settings })
-  endings.push(server.stop)
-  return server
-}
-
-async function clientOf({ url }: { url: string }) {
-  const client = createClient({ url, ...deaf })
-  client.on('error', () => {})
-  await client.connect()
-  endings.push(() => client.destroy())
-  return client
+function clientOf({ url }: { url: string }) {
+  return connected(createClient({ url, ...deaf }))
 }
 
 /** A primary, and replicas that report to it. */
@@ -248,9 +233,7 @@ describe('every kind of client', () => {
   test('a pool', async () => {
     const { primary } = await withReplicas(1)
     const pool = createClientPool({ url: primary.url, ...deaf }, { cleanupDelay: 100 })
-    pool.on('error', () => {})
-    await pool.connect()
-    endings.push(() => pool.destroy())
+    await connected(pool)
     const store = redisStore(pool, patiently(1))
     await startsAndEnds(store)
     // What is in its way while the pool closes the connections of a rush must not fail.
@@ -266,9 +249,7 @@ describe('every kind of client', () => {
     const watch = await clientOf(sentinels[0]!)
     await watch.sendCommand(['SENTINEL', 'SET', name, 'down-after-milliseconds', '2000'])
     const client = createSentinel({ name, sentinelRootNodes: [...sentinelRootNodes], nodeClientOptions: deaf })
-    client.on('error', () => {})
-    await client.connect()
-    endings.push(() => client.destroy())
+    await connected(client)
     const store = redisStore(client, patiently(1))
     const kept = await startsAndEnds(store)
     await master.kill()
@@ -284,9 +265,7 @@ describe('every kind of client', () => {
       defaults: deaf,
       topologyRefreshOnReconnectionAttemptStrategy: 200,
     })
-    client.on('error', () => {})
-    await client.connect()
-    endings.push(() => client.destroy())
+    await connected(client)
     const store = redisStore(client, patiently(1))
     const kept = await Promise.all(Array.from({ length: 30 }, () => startsAndEnds(store)))
     const everyone = async (version: number) => {

@@ -1,29 +1,10 @@
 // What is said of a Redis that keeps sessions: on real servers with each setting that matters.
 import assert from 'node:assert/strict'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import { redisFindings } from 'holdfast/stores/redis'
 import { createClient, createClientPool, createCluster, createSentinel } from 'redis'
-import { startRedis, startRedisCluster, startRedisSentinel } from '../../../scripts/servers/redis.ts'
-
-const endings: (() => unknown)[] = []
-after(async () => {
-  for (const end of endings.toReversed()) await end()
-})
-
-async function redis(settings: Record<string, string> = {}) {
-  const server = await startRedis({ settings })
-  endings.push(server.stop)
-  return server
-}
-
-async function connected<
-  C extends { connect(): Promise<unknown>; destroy(): unknown; on(event: 'error', f: () => void): unknown },
->(client: C): Promise<C> {
-  client.on('error', () => {})
-  await client.connect()
-  endings.push(() => client.destroy())
-  return client
-}
+import { startRedisCluster, startRedisSentinel } from '../../../scripts/servers/redis.ts'
+import { connected, endings, redis } from '../redis-fixtures.ts'
 
 async function wrongOf(client: Parameters<typeof redisFindings>[0]): Promise<Record<string, string>> {
   const wrong = (await redisFindings(client)).filter(({ ok }) => !ok)

@@ -23,10 +23,7 @@ export async function runProcess(program: string, args: readonly string[]): Prom
 }
 
 /** Waits until it has said `lines` lines, then `kill -9`; answers all that it said whole. */
-async function killAfter(
-  { child, said }: ReturnType<typeof startProcess>,
-  lines: number,
-): Promise<readonly string[]> {
+async function killAfter({ child, said }: ReturnType<typeof startProcess>, lines: number): Promise<readonly string[]> {
   const closed = once(child, 'close')
   const tooSoon = closed.then(() => assert.fail(`it ended by itself, after: ${said()}`))
   while (said().split('\n').length <= lines) await Promise.race([once(child.stdout!, 'data'), tooSoon])
