@@ -2,7 +2,7 @@
 
 /** What `createCluster` of node-redis 6 gives, by what knows the topology. */
 interface Cluster {
-  readonly _slots?: { rediscover(): Promise<unknown> }
+  readonly _slots?: { rediscover(): Promise<unknown>; readonly isOpen: boolean; destroy(): void }
 }
 
 /**
@@ -12,7 +12,13 @@ interface Cluster {
  */
 export function lookAnew(client: object): void {
   // oxlint-disable-next-line eslint/no-underscore-dangle -- what node-redis calls it
-  ;(client as Cluster)._slots?.rediscover().catch(() => {})
+  const slots = (client as Cluster)._slots
+  if (slots === undefined) return
+  const closed = () => {
+    // One that was closed meanwhile has connected to what it learnt, and would keep the process alive (node-redis 6.3.1).
+    if (!slots.isOpen) slots.destroy()
+  }
+  slots.rediscover().then(closed, closed)
 }
 
 export type Looking = <T>(signal: AbortSignal | undefined, call: () => Promise<T>) => Promise<T>

@@ -5,15 +5,22 @@ import { redisFeed } from 'holdfast/feeds/redis'
 import { redisStore } from 'holdfast/stores/redis'
 import { createCluster } from 'redis'
 import { startRedisCluster, type RedisCluster } from '../../../scripts/servers/redis.ts'
+import { lookAnew } from '../../src/internal/redis-topology.ts'
 import { record } from '../fixtures.ts'
 
 let group: RedisCluster
-const clients: { destroy(): void }[] = []
+const clients: Awaited<ReturnType<typeof connect>>[] = []
 before(async () => {
   group = await startRedisCluster({ replicas: 1 })
 })
 after(async () => {
-  for (const client of clients) client.destroy()
+  for (const client of clients) {
+    // One that is closed while it asks for the topology connects to what it learns, and keeps the process alive (node-redis 6.3.1).
+    await slotsOf(client)
+      .rediscover()
+      .catch(() => {})
+    client.destroy()
+  }
   await group.stop()
 })
 
@@ -26,6 +33,11 @@ async function connect() {
   await client.on('error', () => {}).connect()
   clients.push(client)
   return client
+}
+
+function slotsOf(client: Awaited<ReturnType<typeof connect>>): { slots: unknown[]; rediscover(): Promise<unknown> } {
+  // oxlint-disable-next-line eslint/no-underscore-dangle -- what node-redis calls it
+  return (client as unknown as { _slots: ReturnType<typeof slotsOf> })._slots
 }
 
 /** Calls as `createSessions` does: with a signal, for half a second, and again. Fails when none of them is answered. */
@@ -76,12 +88,22 @@ test('the store and the feed find a primary of which the client learned nothing'
   const store = redisStore(client)
   await store.put(kept, null)
   // It takes a topology as it is while a primary is missing, and asks nobody again.
-  // oxlint-disable-next-line eslint/no-underscore-dangle -- what node-redis calls it
-  const known = (client as unknown as { _slots: { slots: unknown[] } })._slots
+  const known = slotsOf(client)
   known.slots.fill(undefined)
   await assert.rejects(store.get(kept.id), TypeError)
   assert.deepEqual(await answered(() => store.get(kept.id), never), kept)
   known.slots.fill(undefined)
   await assert.rejects(redisFeed(client).publish({ kind: 'keys' }), TypeError)
   await answered(() => redisFeed(client).publish({ kind: 'keys' }), never)
+})
+
+test('a client that is closed while it looks for the topology stays closed', async () => {
+  const client = await connect()
+  lookAnew(client)
+  client.destroy()
+  await slotsOf(client)
+    .rediscover()
+    .catch(() => {})
+  await new Promise(setImmediate)
+  assert.deepEqual([client.isOpen, client.masters], [false, []])
 })
