@@ -10,7 +10,7 @@ import {
   type PostgresStatement,
 } from '../internal/postgres.ts'
 import { assertKnownFormat, formatComment } from '../internal/table-format.ts'
-import { unref } from '../internal/timers.ts'
+import { unref, waitByChance } from '../internal/timers.ts'
 import type { ScannableStore, SessionRecord, SweepableStore } from '../store.ts'
 
 /** The table, which `postgresStoreSchema` must have been given too, and by which clock the sessions in it expire. */
@@ -70,6 +70,8 @@ export function postgresStore(pool: PostgresPool, o: PostgresStoreOptions = {}):
         return await once(statement, signal)
       } catch (error) {
         if (!wasRolledBack(error) || attempt === attempts || signal?.aborted === true) throw error
+        // All who were in each other's way would be so again.
+        await waitByChance(attempt)
       }
     }
   }
