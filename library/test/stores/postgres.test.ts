@@ -71,6 +71,21 @@ test('nothing acknowledged is lost when the writers are killed', async () => {
   for (const id of live) assert.equal((await store.get(id))?.data.trim(), id.split('-')[1])
 })
 
+test('a write that is rolled back because of others, again and again, is made when they are through', async () => {
+  const { store, table } = await make()
+  await pools[0]!.query(`
+    CREATE SEQUENCE ${table}_tries;
+    CREATE FUNCTION ${table}_others() RETURNS trigger AS $$
+      BEGIN
+        IF nextval('${table}_tries') <= 8 THEN RAISE EXCEPTION 'others were first' USING ERRCODE = '40001'; END IF;
+        RETURN NEW;
+      END
+    $$ LANGUAGE plpgsql;
+    CREATE TRIGGER others BEFORE INSERT ON ${table} FOR EACH ROW EXECUTE FUNCTION ${table}_others()`)
+  assert.equal(await store.put(record({ id: 'a' }), null), true)
+  assert.equal((await store.get('a'))?.version, 1)
+})
+
 test('characters that PostgreSQL has no place for are not confused with what stands for them', async () => {
   const { store } = await make()
   const users = ['\0', '\u0001', '\u00010', '\u00011', '\u0001\u00011', '0', '1']
