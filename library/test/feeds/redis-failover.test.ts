@@ -130,10 +130,10 @@ test('what replicas confirmed before a read confirms nothing', async () => {
 
 test('a notice that no replica confirms is not published', async () => {
   const { primary, replica, client } = await pair()
-  const feed = redisFeed(client, { durability: { replicas: 1, timeout: '900ms' } })
+  const feed = redisFeed(client, { durability: { replicas: 1, timeout: '500ms' } })
   await feed.publish(notice('a'))
   replica.pause()
-  await assert.rejects(feed.publish(notice('b')), /0 of 1 replicas confirmed within 900 ms/)
+  await assert.rejects(feed.publish(notice('b')), /0 of 1 replicas confirmed within 500 ms/)
   replica.resume()
   await publishSurely(feed, 'c')
   const { ids, until, close } = reader(redisFeed(await clientOf(primary)))
